@@ -1,0 +1,32 @@
+# make repro      environment, then the whole pipeline on the dataset of params.yaml
+# make test       environment, then all tests
+# make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
+# make lint       style checks
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+ACTIVATE := . $(VENV)/bin/activate
+
+.PHONY: repro test notebook lint setup
+
+repro: setup
+	$(ACTIVATE) && python -m stages.check && dvc repro
+
+test: setup
+	$(ACTIVATE) && ruff check . && ruff format --check . && python -m pytest $(PYTEST_ARGS)
+
+notebook: setup
+	$(ACTIVATE) && python -m stages.lib.recipes notebook "$(DATASET)" $(SET)
+
+lint: setup
+	$(ACTIVATE) && ruff check . && ruff format --check .
+
+setup: $(READY)
+
+# The stamp is made last: an installation that broke off is taken up again.
+$(READY): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m stages.lib.database
+	touch $@

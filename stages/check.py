@@ -1,0 +1,89 @@
+"""Checks params.yaml before anything runs, so that a slip ends in one line and costs nothing.
+
+    python -m stages.check
+
+Writes data/params.ok, always with the same content: that params.yaml changed says nothing to the
+stages that follow, which depend on the keys they read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.lib import fusions, params, terminal
+from stages.lib.params import Params
+from stages.lib.terminal import UserError
+
+PASSED = Path("data/params.ok")
+SENSORS = ["rgb", "lidar"]
+SYNTHETIC = Path("data/synthetic")
+
+
+def main() -> None:
+    settings = params.load()
+    check_lists(settings)
+    check_fusion(settings)
+    check_splits(settings)
+    check_dataset(Path(settings.dataset.path))
+    PASSED.parent.mkdir(exist_ok=True)
+    PASSED.write_text("params.yaml is valid\n")
+
+
+def check_lists(settings: Params) -> None:
+    """Every list names what exists, once."""
+    choices = {
+        "unimodal": SENSORS,
+        "intermediate": fusions.names("intermediate"),
+        "late": fusions.names("late"),
+    }
+    for key, known in choices.items():
+        for name in getattr(settings, key):
+            if name not in known:
+                raise UserError(f"params.yaml: {key}: unknown name '{name}'; it can hold {', '.join(known)}")
+    for key in (*choices, "seeds"):
+        entries = getattr(settings, key)
+        twice = sorted({entry for entry in entries if entries.count(entry) > 1})
+        if twice:
+            raise UserError(f"params.yaml: {key}: {twice[0]} is listed twice")
+    missing = [sensor for sensor in SENSORS if sensor not in settings.unimodal]
+    if missing:
+        raise UserError(
+            f"params.yaml: unimodal: '{missing[0]}' is missing; late fusion stands on both "
+            "unimodal nets, and every fusion is compared with them"
+        )
+
+
+def check_fusion(settings: Params) -> None:
+    """The headline's fusion is one of those that are trained."""
+    if settings.fusion not in settings.fusion_names():
+        raise UserError(
+            f"params.yaml: fusion: unknown fusion '{settings.fusion}'; choose one of "
+            f"{', '.join(settings.fusion_names())} (the entries of intermediate and late)"
+        )
+
+
+def check_splits(settings: Params) -> None:
+    """Three different tags for three splits."""
+    tags = settings.dataset.splits
+    if len({tags.train, tags.validation, tags.test}) < 3:
+        raise UserError(
+            f"params.yaml: dataset.splits: train, validation and test need three different tags, "
+            f"not {tags.train}, {tags.validation}, {tags.test}"
+        )
+
+
+def check_dataset(folder: Path) -> None:
+    """The dataset is there; the built-in one is made by the next stage."""
+    if folder == SYNTHETIC:
+        return
+    if not folder.is_dir():
+        raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
+    if not (folder / "metadata.json").is_file():
+        raise UserError(
+            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no metadata.json); "
+            "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
+        )
+
+
+if __name__ == "__main__":
+    terminal.run(main)

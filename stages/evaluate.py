@@ -1,0 +1,67 @@
+"""Evaluates one trained model on the validation and the test split, for every seed.
+
+    python -m stages.evaluate concatenation
+
+Reads data/tensors and models/; writes reports/evaluation/NAME.json, reports/predictions/NAME.parquet
+and, for what was measured with a clock, reports/timing/evaluate-NAME.json.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from stages.lib import cost, evaluations, fusions, params, runs, tensors, terminal, training
+from stages.lib import manifest as manifests
+from stages.lib import predictions as stored
+from stages.lib.evaluations import Evaluation
+from stages.lib.manifest import Manifest
+from stages.lib.networks import Architecture
+from stages.lib.predictions import Predictions
+from stages.lib.tensors import Split
+
+
+def main() -> None:
+    name = terminal.single_argument(sys.argv, "the model to evaluate")
+    settings = params.load()
+    manifest = manifests.load(tensors.FOLDER)
+    sizes = runs.architecture(manifest, settings.network)
+    device = training.choose_device(settings.train.device)
+    training.make_deterministic(torch.get_num_threads())
+    predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
+    stored.write(name, predictions)
+    network = runs.load_network(name, settings.seeds[0], sizes)
+    evaluations.write(
+        Evaluation(
+            model=name,
+            kind="unimodal" if name in ("rgb", "lidar") else fusions.kind(name),
+            cost=cost.count(network, sizes),
+            seeds=stored.measure_seeds(predictions),
+        )
+    )
+    evaluations.write_timing(name, cost.latency(network, sizes, device))
+
+
+def predict_splits(
+    name: str,
+    seeds: list[int],
+    manifest: Manifest,
+    sizes: Architecture,
+    batch_size: int,
+    device: torch.device,
+) -> list[Predictions]:
+    """Logits of every seed's model on every sample of the splits that are not trained on."""
+    predictions = []
+    for split_name in [split for split in manifest.splits() if split != "train"]:
+        split = Split(tensors.FOLDER, manifest, split_name)
+        groups = tensors.read_groups(tensors.FOLDER, split_name)
+        for seed in terminal.progress(seeds, f"{name} on {split_name}", len(seeds), "seeds"):
+            network = runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
+            logits = training.predict(network, split, batch_size, device)
+            predictions.append(Predictions(seed, split_name, groups, logits.numpy()))
+    return predictions
+
+
+if __name__ == "__main__":
+    terminal.run(main)

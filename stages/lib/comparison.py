@@ -1,0 +1,301 @@
+"""From the results of all models to the comparison: every number and verdict of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics as python_statistics
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from stages.lib import evaluations, predictions, statistics
+from stages.lib.evaluations import Evaluation, Metrics
+from stages.lib.manifest import Manifest
+from stages.lib.statistics import Contrast, Interval
+from stages.lib.terminal import UserError
+
+COMPARISON = Path("reports/comparison.csv")
+STATISTICS = Path("reports/statistics.json")
+TIMING = Path("reports/timing")
+HISTORY = Path("reports/history")
+BASELINES = ("prior", "return_count")
+
+METRICS = [field.name for field in fields(Metrics)]
+_INTERVALS = ("val_loss", *(f"test_{metric}" for metric in METRICS))
+_COLUMNS = [
+    *("model", "kind", "seeds", "parameters", "weights_mib"),
+    *(f"{name}{bound}" for name in _INTERVALS for bound in ("", "_low", "_high")),
+    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib", "latency_ms", "flops_m", "verdict"),
+]
+
+BETTER_THAN_PRIOR = "better than the class prior"
+NO_BETTER_THAN_PRIOR = "no better than the class prior"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over the seeds of one model; None where it is not defined."""
+
+    values: list[float | None]
+    mean: float | None
+    sd: float | None  # standard deviation over seeds
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One row of the comparison: what can be repeated to the last bit."""
+
+    evaluation: Evaluation
+    metrics: dict[str, dict[str, Summary]]  # by split and metric
+    beats_prior: bool | None  # None for the prior itself
+    contrast: Contrast | None  # with the reference, None for the reference and for baselines
+    is_reference: bool
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of this model."""
+        if self.beats_prior is None:
+            return "the class prior"
+        parts = [BETTER_THAN_PRIOR if self.beats_prior else NO_BETTER_THAN_PRIOR]
+        if self.is_reference:
+            parts.append("least validation loss of all fusions")
+        if self.contrast is not None:
+            parts.append(describe(self.contrast))
+        return "; ".join(parts)
+
+
+def describe(contrast: Contrast) -> str:
+    """The outcome of one comparison of losses, in words."""
+    if not contrast.decided:
+        return f"not decided against {contrast.reference}"
+    return f"{'worse' if contrast.difference.mean > 0 else 'better'} than {contrast.reference}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All models on one dataset."""
+
+    models: dict[str, ModelSummary]  # baselines last
+    reference: str  # the fusion with the least mean validation loss
+    split: str  # that the verdicts stand on: "test", or "validation" where there is no test split
+    seeds: list[int]
+    seeds_needed: int
+    confidence: float
+
+    def losses(self, name: str) -> Float[np.ndarray, "S"]:
+        """Loss of each seed on the split that the verdicts stand on."""
+        return np.array(self.models[name].metrics[self.split]["loss"].values)
+
+
+def compare(names: list[str], fusion_names: list[str], manifest: Manifest, confidence: float) -> Comparison:
+    """Reads the results of these models and of the baselines, and compares them.
+
+    The reference is chosen on the validation split, so that the test split has no say in it.
+
+    Raises:
+        UserError: when results are missing, or a model lacks a seed or a sample that others have.
+    """
+    evaluated = {name: evaluations.read(name) for name in (*names, *BASELINES)}
+    seeds = sorted(evaluated[names[0]].seeds)
+    for name in names:
+        if sorted(evaluated[name].seeds) != seeds:
+            raise UserError(
+                f"reports/evaluation/{name}.json: holds seeds {sorted(evaluated[name].seeds)}, "
+                f"but {names[0]} holds {seeds}; run `dvc repro`"
+            )
+    split = "test" if manifest.has_test_split else "validation"
+    losses = {name: np.array([evaluated[name].seeds[seed][split].loss for seed in seeds]) for name in names}
+    reference = min(fusion_names, key=lambda name: _mean_validation_loss(evaluated[name]))
+    contrasts = {contrast.model: contrast for contrast in statistics.contrasts(losses, reference, confidence)}
+    better = _beats_prior(names, split, confidence)
+    models = {
+        name: ModelSummary(
+            evaluation=evaluation,
+            metrics=_summaries(evaluation, confidence),
+            beats_prior=better.get(name),
+            contrast=contrasts.get(name),
+            is_reference=name == reference,
+        )
+        for name, evaluation in evaluated.items()
+    }
+    return Comparison(
+        models=models,
+        reference=reference,
+        split=split,
+        seeds=seeds,
+        seeds_needed=statistics.seeds_needed(len(contrasts)),
+        confidence=confidence,
+    )
+
+
+def _mean_validation_loss(evaluation: Evaluation) -> float:
+    return float(np.mean([splits["validation"].loss for splits in evaluation.seeds.values()]))
+
+
+def _beats_prior(names: list[str], split: str, confidence: float) -> dict[str, bool]:
+    prior = predictions.read("prior", split)
+    better = {}
+    for name in (*names, "return_count"):
+        guesses = predictions.read(name, split)
+        if guesses.groups != prior.groups:
+            raise UserError(
+                f"reports/predictions/{name}.parquet: holds other groups than prior.parquet; run `dvc repro`"
+            )
+        better[name] = statistics.beats_prior(guesses.losses(), prior.losses()[0], guesses.scenes, confidence)
+    return better
+
+
+def _summaries(evaluation: Evaluation, confidence: float) -> dict[str, dict[str, Summary]]:
+    splits = sorted({split for by_split in evaluation.seeds.values() for split in by_split})
+    return {
+        split: {
+            metric: summarize(
+                [getattr(by_split[split], metric) for by_split in evaluation.seeds.values()], confidence
+            )
+            for metric in METRICS
+        }
+        for split in splits
+    }
+
+
+def summarize(values: list[float | None], confidence: float) -> Summary:
+    """Mean, deviation and interval over seeds; undefined as soon as one seed's value is."""
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values):
+        return Summary(values, None, None, None, None)
+    array = np.array(defined)
+    interval = statistics.interval_over_seeds(array, confidence)
+    sd = float(array.std(ddof=1)) if len(array) > 1 else None
+    return Summary(values, interval.mean, sd, interval.low, interval.high)
+
+
+def write_statistics(comparison: Comparison, manifest: Manifest) -> None:
+    """Writes what repeats to the last bit: metrics, contrasts, verdicts."""
+    content = {
+        "split": comparison.split,
+        "reference": comparison.reference,
+        "seeds": comparison.seeds,
+        "seeds_needed": comparison.seeds_needed,
+        "confidence": comparison.confidence,
+        "classes": manifest.classes,
+        "models": {name: _model_statistics(model) for name, model in comparison.models.items()},
+    }
+    STATISTICS.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _model_statistics(model: ModelSummary) -> dict[str, Any]:
+    return {
+        "kind": model.evaluation.kind,
+        "parameters": model.evaluation.cost.parameters,
+        "trainable_parameters": model.evaluation.cost.trainable_parameters,
+        "metrics": {
+            split: {metric: vars(summary) for metric, summary in by_metric.items()}
+            for split, by_metric in model.metrics.items()
+        },
+        "beats_prior": model.beats_prior,
+        "contrast": _contrast_statistics(model.contrast),
+        "verdict": model.verdict,
+    }
+
+
+def _contrast_statistics(contrast: Contrast | None) -> dict[str, Any] | None:
+    if contrast is None:
+        return None
+    difference: Interval = contrast.difference
+    return {
+        "reference": contrast.reference,
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+        "p": contrast.p,
+        "p_holm": contrast.p_holm,
+        "decided": contrast.decided,
+    }
+
+
+def write_csv(comparison: Comparison) -> None:
+    """Writes one row per model and baseline, measured times among them."""
+    with COMPARISON.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for model in comparison.models.values():
+            writer.writerow({key: _cell(value) for key, value in _row(model).items()})
+
+
+def _row(model: ModelSummary) -> dict[str, Any]:
+    evaluation = model.evaluation
+    row: dict[str, Any] = {
+        "model": evaluation.model,
+        "kind": evaluation.kind,
+        "seeds": len(evaluation.seeds),
+        "parameters": evaluation.cost.parameters,
+        "weights_mib": evaluation.cost.weights_mib,
+        "flops_m": evaluation.cost.flops_m,
+        "verdict": model.verdict,
+    }
+    columns = {"val_loss": model.metrics["validation"]["loss"]}
+    for metric, summary in model.metrics.get("test", {}).items():
+        columns[f"test_{metric}"] = summary
+    for name, summary in columns.items():
+        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
+    if evaluation.kind != "baseline":
+        row |= _measured(evaluation)
+    return row
+
+
+def _measured(evaluation: Evaluation) -> dict[str, Any]:
+    """Seconds, memory and latency, from the timing files."""
+    training = read_timing(f"train-{evaluation.model}")
+    own = _epoch_times(training)
+    row = {
+        "epoch_s": python_statistics.median(own),
+        "peak_memory_mib": max(seed["peak_memory_mib"] for seed in training["seeds"].values()),
+        "latency_ms": read_timing(f"evaluate-{evaluation.model}")["latency_ms"],
+    }
+    if evaluation.kind == "late":
+        nets = [_epoch_times(read_timing(f"train-{sensor}")) for sensor in ("rgb", "lidar")]
+        # As the notebook reckons: all time spent on the three trainings over all their epochs.
+        total = [*own, *nets[0], *nets[1]]
+        row["epoch_with_nets_s"] = sum(total) / len(total)
+    return row
+
+
+def _epoch_times(timing: dict[str, Any]) -> list[float]:
+    return [seconds for seed in timing["seeds"].values() for seconds in seed["epoch_s"]]
+
+
+def read_timing(name: str) -> dict[str, Any]:
+    """A timing file of reports/timing.
+
+    Raises:
+        UserError: when it is missing.
+    """
+    path = TIMING / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `dvc repro`")
+    return json.loads(path.read_text())
+
+
+def read_history(name: str) -> dict[str, Float[np.ndarray, "S E"]]:
+    """Training and validation losses of a model, by seed and epoch."""
+    path = HISTORY / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `dvc repro`")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    num_seeds = len({row["seed"] for row in rows})
+    return {
+        "train": np.array([float(row["train_loss"]) for row in rows]).reshape(num_seeds, -1),
+        "valid": np.array([float(row["valid_loss"]) for row in rows]).reshape(num_seeds, -1),
+    }
+
+
+def _cell(value: object) -> object:
+    """A number as people read it: six significant digits are more than any of them carries."""
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,63 @@
+"""What a model costs: parameters, weights, operations, latency."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from stages.lib import networks
+from stages.lib.evaluations import Cost
+from stages.lib.networks import Architecture, LateNet
+
+_WARM_UP = 5
+_REPETITIONS = 50
+
+
+def count(network: nn.Module, sizes: Architecture) -> Cost:
+    """The costs that need no clock; of a late model, its two nets included.
+
+    Trainable parameters are those that this model's own training changed: of a late one, its head.
+    """
+    trained = network.fusion if isinstance(network, LateNet) else network
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*_sample(sizes, torch.device("cpu")))
+    return Cost(
+        parameters=networks.count_parameters(network),
+        trainable_parameters=networks.count_parameters(trained),
+        weights_mib=num_bytes / 2**20,
+        flops_m=counter.get_total_flops() / 1e6,
+    )
+
+
+@torch.no_grad()
+def latency(network: nn.Module, sizes: Architecture, device: torch.device) -> dict[str, Any]:
+    """Median time of one sample through the network, in milliseconds, after a warm-up."""
+    network = network.to(device, memory_format=torch.channels_last)
+    inputs = [tensor.to(memory_format=torch.channels_last) for tensor in _sample(sizes, device)]
+    times_ms = []
+    for _ in range(_WARM_UP + _REPETITIONS):
+        started = time.perf_counter()
+        network(*inputs)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times_ms.append((time.perf_counter() - started) * 1000)
+    return {
+        "latency_ms": statistics.median(times_ms[_WARM_UP:]),
+        "batch_size": 1,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _sample(sizes: Architecture, device: torch.device) -> tuple[Tensor, Tensor]:
+    shape = (sizes.image_size, sizes.image_size)
+    return (
+        torch.zeros(1, sizes.rgb_channels, *shape, device=device),
+        torch.zeros(1, sizes.lidar_channels, *shape, device=device),
+    )

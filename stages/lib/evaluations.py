@@ -1,0 +1,84 @@
+"""A model's evaluation on disk: its metrics per seed, and what it costs.
+
+reports/evaluation/NAME.json          metrics per seed, and costs that need no clock
+reports/timing/evaluate-NAME.json     latency
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.lib.terminal import UserError
+
+FOLDER = Path("reports/evaluation")
+TIMING = Path("reports/timing")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A model's figures on one split; None where a figure is not defined."""
+
+    loss: float  # cross-entropy in nats, mean per sample
+    accuracy: float
+    balanced_accuracy: float  # mean recall over the classes that occur
+    f1: float  # macro average
+    auroc: float | None  # macro average, one class against the rest
+    ece: float  # expected calibration error
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs that are the same on every machine; None where a baseline has none."""
+
+    parameters: int | None
+    trainable_parameters: int | None
+    weights_mib: float | None
+    flops_m: float | None  # floating-point operations of one sample, in millions
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's results."""
+
+    model: str
+    kind: str  # "unimodal", "intermediate", "late" or "baseline"
+    cost: Cost
+    seeds: dict[int, dict[str, Metrics]]  # by seed and split
+
+
+def write(evaluation: Evaluation) -> None:
+    """Writes a model's metrics and costs."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{evaluation.model}.json"
+    path.write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
+
+
+def write_timing(name: str, measured: dict[str, Any]) -> None:
+    """Writes what was measured with a clock."""
+    TIMING.mkdir(parents=True, exist_ok=True)
+    path = TIMING / f"evaluate-{name}.json"
+    path.write_text(json.dumps({"model": name, **measured}, indent=2) + "\n")
+
+
+def read(name: str) -> Evaluation:
+    """A model's results.
+
+    Raises:
+        UserError: when they are missing.
+    """
+    path = FOLDER / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `dvc repro` evaluates {name}")
+    content = json.loads(path.read_text())
+    return Evaluation(
+        model=content["model"],
+        kind=content["kind"],
+        cost=Cost(**content["cost"]),
+        seeds={
+            int(seed): {split: Metrics(**values) for split, values in by_split.items()}
+            for seed, by_split in content["seeds"].items()
+        },
+    )

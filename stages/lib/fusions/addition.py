@@ -1,0 +1,27 @@
+"""Fusion by element-wise addition."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from stages.lib.fusions.base import IntermediateFusion
+
+
+class Addition(IntermediateFusion):
+    """rgb + lidar: keeps the channel count, adds no parameters, and is symmetric in the sensors.
+
+    Strength: half of concatenation's head. Either sensor can carry a feature alone, because a silent
+    one adds nothing.
+    Limitation: which sensor a value came from is lost; opposite evidence cancels.
+    Source: the course notebook.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.out_channels = channels
+
+    def forward(
+        self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B C H W"]:
+        return rgb + lidar

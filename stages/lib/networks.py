@@ -1,0 +1,137 @@
+"""The networks: encoders, a fusion, a head.
+
+B = batch, C = channels, H, W = height and width of the inputs
+K = logits: 1 for two classes, else one per class
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stages.lib import fusions
+from stages.lib.fusions.base import IntermediateFusion, LateFusion
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All sizes that a network is built from: those of the data and those of params.yaml."""
+
+    rgb_channels: int
+    lidar_channels: int
+    image_size: int
+    num_logits: int
+    unimodal_channels: tuple[int, ...]
+    intermediate_channels: tuple[int, ...]
+    hidden: tuple[int, ...]
+    late_hidden: int
+
+
+def encoder(in_channels: int, channels: tuple[int, ...]) -> nn.Sequential:
+    """3x3 convolutions with padding 1, each followed by ReLU and 2x2 max pooling."""
+    layers: list[nn.Module] = []
+    for out_channels in channels:
+        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        in_channels = out_channels
+    return nn.Sequential(*layers)
+
+
+def head(in_features: int, hidden: tuple[int, ...], num_logits: int) -> nn.Sequential:
+    """Flattens the maps; fully connected layers with ReLU between."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for out_features in hidden:
+        layers += [nn.Linear(in_features, out_features), nn.ReLU()]
+        in_features = out_features
+    return nn.Sequential(*layers, nn.Linear(in_features, num_logits))
+
+
+class UnimodalNet(nn.Module):
+    """One sensor's encoder and head. It is handed both sensors, like every net, and uses its own."""
+
+    def __init__(self, sensor: str, architecture: Architecture) -> None:
+        super().__init__()
+        self.sensor = sensor
+        in_channels = {"rgb": architecture.rgb_channels, "lidar": architecture.lidar_channels}[sensor]
+        channels = architecture.unimodal_channels
+        self.encoder = encoder(in_channels, channels)
+        self.head = head(
+            channels[-1] * _map_cells(architecture, channels),
+            architecture.hidden,
+            architecture.num_logits,
+        )
+
+    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        return self.head(self.encoder(rgb if self.sensor == "rgb" else lidar))
+
+
+class IntermediateNet(nn.Module):
+    """An encoder per sensor, a fusion of their maps, one head. No operator ever touches `forward`."""
+
+    def __init__(self, fusion: type[IntermediateFusion], architecture: Architecture) -> None:
+        super().__init__()
+        channels = architecture.intermediate_channels
+        self.rgb_encoder = encoder(architecture.rgb_channels, channels)
+        self.lidar_encoder = encoder(architecture.lidar_channels, channels)
+        self.fusion = fusion(channels[-1])
+        self.head = head(
+            self.fusion.out_channels * _map_cells(architecture, channels),
+            architecture.hidden,
+            architecture.num_logits,
+        )
+
+    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        return self.head(self.fusion(self.rgb_encoder(rgb), self.lidar_encoder(lidar)))
+
+
+class LateNet(nn.Module):
+    """Two trained, frozen unimodal nets and a fusion of their logits, the only part that trains."""
+
+    def __init__(self, rgb_net: UnimodalNet, lidar_net: UnimodalNet, fusion: LateFusion) -> None:
+        super().__init__()
+        self.rgb_net = rgb_net.requires_grad_(False)
+        self.lidar_net = lidar_net.requires_grad_(False)
+        self.fusion = fusion
+
+    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        return self.fusion(self.rgb_net(rgb, lidar), self.lidar_net(rgb, lidar))
+
+
+def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNet | LateNet:
+    """The untrained network of this name: a sensor or a file in fusions/.
+
+    Raises:
+        ValueError: when there is no network of this name.
+    """
+    if name in ("rgb", "lidar"):
+        return UnimodalNet(name, architecture)
+    fusion = fusions.load(name)
+    if issubclass(fusion, IntermediateFusion):
+        return IntermediateNet(fusion, architecture)
+    return LateNet(
+        UnimodalNet("rgb", architecture),
+        UnimodalNet("lidar", architecture),
+        build_head(name, architecture),
+    )
+
+
+def build_head(name: str, architecture: Architecture) -> LateFusion:
+    """The untrained head of a late fusion: all of it that trains."""
+    fusion = fusions.load(name)
+    assert issubclass(fusion, LateFusion), f"{name} is no late fusion"
+    return fusion(architecture.num_logits, architecture.late_hidden)
+
+
+def count_parameters(network: nn.Module, *, trainable_only: bool = False) -> int:
+    """Number of weights, of all or of those that train."""
+    return sum(
+        parameter.numel()
+        for parameter in network.parameters()
+        if parameter.requires_grad or not trainable_only
+    )
+
+
+def _map_cells(architecture: Architecture, channels: tuple[int, ...]) -> int:
+    """Cells of the encoder's last maps: each of its poolings halves both sides."""
+    return (architecture.image_size // 2 ** len(channels)) ** 2

@@ -1,0 +1,244 @@
+"""The settings of params.yaml as typed values; the only reader of YAML.
+
+Each class mirrors one group of params.yaml, whose comments give every key's meaning and unit.
+A key that is unknown, missing or of the wrong type is an error that names it and its place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.lib.terminal import UserError
+
+PATH = Path("params.yaml")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_group = dataclass(frozen=True, kw_only=True, config=_STRICT)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+# Names become file names and stage names, so they keep to what both can hold.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Names = Annotated[list[Name], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@_group
+class RgbSource:
+    slice: str
+
+
+@_group
+class LidarSource:
+    slice: str
+    format: Literal["xyza"]
+    field: str
+    orientation: Literal[
+        "as-is",
+        "rotate-90",
+        "rotate-180",
+        "rotate-270",
+        "flip-rows",
+        "flip-columns",
+        "transpose",
+        "anti-transpose",
+    ]
+
+
+@_group
+class SplitTags:
+    train: str
+    validation: str
+    test: str
+
+
+@_group
+class Dataset:
+    path: Annotated[str, Field(min_length=1)]
+    label_field: str
+    scene_field: str | None
+    rgb: RgbSource
+    lidar: LidarSource
+    splits: SplitTags
+    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
+@_group
+class RgbFailures:
+    noise_std: tuple[Fraction, Fraction]
+    dark_probability: Fraction
+    dark_gain: tuple[Positive, Positive]
+
+
+@_group
+class LidarFailures:
+    range_noise_m: NotNegative
+    dropout: tuple[Fraction, Fraction]
+    sparse_probability: Fraction
+    sparse_dropout: tuple[Fraction, Fraction]
+    blur_probability: Fraction
+    blur_noise_m: tuple[NotNegative, NotNegative]
+    partial_probability: Fraction
+    partial_share: tuple[Positive, Fraction]
+
+
+@_group
+class SplitShares:
+    train: Positive
+    validation: Positive
+    test: NotNegative
+
+
+@_group
+class Synthetic:
+    seed: Seed
+    groups: Annotated[int, Field(ge=12)]
+    class_balance: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[1-9][0-9]*$")]
+    splits: SplitShares
+    distance_m: tuple[Positive, Positive]
+    radius_m: tuple[Positive, Positive]
+    off_center_deg: NotNegative
+    tilt_deg: NotNegative
+    max_range_m: Positive
+    crescent_probability: Fraction
+    rgb: RgbFailures
+    lidar: LidarFailures
+
+
+@_group
+class Export:
+    image_size: Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
+    normalize: bool
+    shard_groups: Count
+
+
+@_group
+class Network:
+    unimodal_channels: tuple[Count, Count, Count]
+    intermediate_channels: tuple[Count, Count, Count]
+    hidden: tuple[Count, Count]
+    late_hidden: Count
+
+
+@_group
+class LateHead:
+    epochs: Count
+    learning_rate: Positive
+
+
+@_group
+class Train:
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    schedule: Literal["constant", "one-cycle"]
+    late: LateHead
+    precision: Literal["float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda"]
+    workers: Count | Literal["auto"]
+    threads: Count
+
+
+@_group
+class Evaluate:
+    batch_size: Count
+
+
+@_group
+class Report:
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+@_group
+class Params:
+    """All of params.yaml."""
+
+    fusion: Name
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    unimodal: Names
+    intermediate: Names
+    late: Names
+    dataset: Dataset
+    synthetic: Synthetic
+    export: Export
+    network: Network
+    train: Train
+    evaluate: Evaluate
+    report: Report
+
+    def model_names(self) -> list[str]:
+        """All models, in the order in which tables show them."""
+        return [*self.unimodal, *self.intermediate, *self.late]
+
+    def fusion_names(self) -> list[str]:
+        """The models that see both sensors."""
+        return [*self.intermediate, *self.late]
+
+
+def load(path: Path = PATH) -> Params:
+    """Reads and validates params.yaml.
+
+    Raises:
+        UserError: when the file can't be read or a key is unknown, missing or ill-typed.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; run from the project's root folder") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}{place}: not valid YAML: {problem}") from None
+    return parse(content, str(path))
+
+
+def parse(content: object, source: str) -> Params:
+    """Validates settings that were read from `source`; raises UserError as `load` does."""
+    adapter = TypeAdapter(Params)
+    try:
+        # Through JSON, because there "strict" lets a list stand for a tuple and 1 for 1.0.
+        return adapter.validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        problems = [_describe(problem, content) for problem in error.errors()]
+        raise UserError(f"{source}: " + "; ".join(problems)) from None
+
+
+def _describe(problem: ErrorDetails, content: object) -> str:
+    """One problem in the reader's words: where, what, and what would be right."""
+    *parents, last = problem["loc"] or ("the file",)
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "unexpected_keyword_argument":
+        known = _keys_at(parents)
+        close = difflib.get_close_matches(str(last), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
+        return f"unknown key '{place}' ({hint})"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"missing key '{place}'"
+    if problem["type"] == "too_short":
+        return f"'{place}' is empty; it needs at least one entry"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"'{place}' is {problem['input']!r}: {message}"
+
+
+def _keys_at(parents: list[int | str]) -> list[str]:
+    """The keys that the group at the end of `parents` knows."""
+    schema = TypeAdapter(Params).json_schema()
+    definitions = schema.get("$defs", {})
+    group = schema
+    for part in parents:
+        group = group["properties"][str(part)]
+        if "$ref" in group:
+            group = definitions[group["$ref"].rsplit("/", 1)[1]]
+    return sorted(group["properties"])

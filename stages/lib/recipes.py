@@ -1,0 +1,109 @@
+"""Whole runs beside the committed one: other settings, in a temporary clone that shares the cache.
+
+    python -m stages.lib.recipes notebook data/cilp_assessment [KEY=VALUE ...]
+
+Copies the results to reports/notebook/; params.yaml, dvc.lock and reports/ stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from stages.lib import terminal
+from stages.lib.terminal import UserError
+
+# The notebook's own settings; its mistakes are not among them (pairs by name, best epoch by
+# per-sample loss, seeds before models, memory reset for each run).
+NOTEBOOK = [
+    "fusion=concatenation",
+    "seeds=[51]",
+    "intermediate=[concatenation,addition,hadamard]",
+    "late=[late]",
+    "dataset.lidar.orientation=as-is",
+    "dataset.test_fraction=0",
+    "export.normalize=false",
+    "train.epochs=2",
+    "train.batch_size=32",
+    "train.learning_rate=1e-4",
+    "train.schedule=constant",
+    "train.late.epochs=2",
+    "train.late.learning_rate=1e-4",
+]
+RECIPES = {"notebook": NOTEBOOK}
+RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
+
+_SYNTHETIC = Path("data/synthetic")
+
+
+def main() -> None:
+    name, dataset, overrides = arguments(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+        clone = Path(folder) / "clone"
+        make_clone(Path.cwd(), clone)
+        path = link_dataset(dataset, clone)
+        settings = [*RECIPES[name], f"dataset.path={path}", *overrides]
+        run_pipeline(clone, settings)
+        copy_results(clone / "reports", Path("reports") / name)
+    print(f"wrote reports/{name}/report.md")
+
+
+def arguments(given: list[str]) -> tuple[str, Path, list[str]]:
+    if len(given) < 2 or given[0] not in RECIPES or not given[1]:
+        raise UserError(f"usage: make notebook DATASET=folder (recipes: {', '.join(RECIPES)})")
+    name, dataset, *overrides = given
+    if not Path(dataset).is_dir() and Path(dataset) != _SYNTHETIC:
+        raise UserError(f"DATASET: no folder '{dataset}'")
+    return name, Path(dataset), overrides
+
+
+def make_clone(project: Path, clone: Path) -> None:
+    """A clone of the project as it stands, uncommitted work included, on the same DVC cache."""
+    run(["git", "clone", "--quiet", str(project), str(clone)], project)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=project, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (project / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, clone / name)
+    asked = subprocess.run(["dvc", "cache", "dir"], cwd=project, check=True, capture_output=True, text=True)
+    cache = (project / asked.stdout.strip()).resolve()
+    run(["dvc", "cache", "dir", "--local", str(cache)], clone)
+
+
+def link_dataset(dataset: Path, clone: Path) -> str:
+    """Makes the dataset known inside the clone, under a path that names no other folder's owner."""
+    if dataset.resolve() == _SYNTHETIC.resolve():
+        return _SYNTHETIC.as_posix()  # the clone's own stage provides it
+    # Overrides on DVC's command line have a grammar of their own; plain names need no quoting.
+    link = clone / "data" / re.sub(r"[^A-Za-z0-9._-]+", "-", dataset.resolve().name)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(dataset.resolve(), target_is_directory=True)
+    return link.relative_to(clone).as_posix()
+
+
+def run_pipeline(clone: Path, settings: list[str]) -> None:
+    sets = [word for setting in settings for word in ("--set-param", setting)]
+    run(["dvc", "exp", "run", *sets, "headline", "report"], clone)
+
+
+def copy_results(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in RESULTS:
+        copy = shutil.copytree if (source / name).is_dir() else shutil.copy2
+        copy(source / name, target / name)
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Runs a command that says itself what is wrong."""
+    if subprocess.run(command, cwd=folder).returncode:
+        raise UserError(f"`{' '.join(command[:3])}` failed; its own message stands above")
+
+
+if __name__ == "__main__":
+    terminal.run(main)

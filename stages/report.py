@@ -1,0 +1,298 @@
+"""Renders the report from what the other stages found; computes nothing.
+
+    python -m stages.report
+
+Reads reports/comparison.csv, statistics.json, metrics.json, timing/ and data/tensors/manifest.json;
+writes reports/report.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from stages.lib import analysis, fusions, params, terminal
+from stages.lib import manifest as manifests
+from stages.lib.analysis import Findings
+from stages.lib.manifest import Manifest
+from stages.lib.params import Params
+
+REPORTS = Path("reports")
+TENSORS = Path("data/tensors")
+NO_TEST_SPLIT = "no test split"
+
+Row = dict[str, str]
+
+
+def main() -> None:
+    settings = params.load()
+    manifest = manifests.load(TENSORS)
+    rows = read_rows(REPORTS / "comparison.csv")
+    statistics = json.loads((REPORTS / "statistics.json").read_text())
+    headline = json.loads((REPORTS / "metrics.json").read_text())
+    timing = json.loads((REPORTS / "timing" / f"train-{settings.unimodal[0]}.json").read_text())
+    found = analysis.findings(statistics)
+    sections = [
+        title(manifest),
+        answer(found, settings.fusion, headline),
+        notebook_table(settings, rows, statistics, timing),
+        full_table(rows, statistics, manifest),
+        curves(),
+        significance(statistics),
+        advantages(settings),
+        written_analysis(found),
+        data(manifest),
+        reproduction(settings, timing, manifest),
+    ]
+    (REPORTS / "report.md").write_text("\n\n".join(sections) + "\n")
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of comparison.csv by model."""
+    with path.open(newline="") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
+
+
+def title(manifest: Manifest) -> str:
+    sizes = ", ".join(f"{sum(manifest.counts[s].values()):,} {s}" for s in manifest.splits())
+    return (
+        f"# Which fusion of RGB and LiDAR works best on `{manifest.source}`?\n\n"
+        f"{len(manifest.classes)} classes ({', '.join(manifest.classes)}); groups: {sizes}."
+    )
+
+
+def answer(found: Findings, fusion: str, headline: dict[str, float]) -> str:
+    lines = [f"- {line}" for line in analysis.answer(found) if line]
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {headline[name]:.3f}"
+        for name in ("val_loss", "test_loss", "test_balanced_accuracy")
+        if name in headline
+    )
+    lines.append(f"- Headline fusion (`fusion` in params.yaml): **{fusion}**, {figures}.")
+    return (
+        "## The answer\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + picture("balanced_accuracy", "Balanced accuracy of every model with its interval over seeds")
+    )
+
+
+def notebook_table(
+    settings: Params, rows: dict[str, Row], statistics: dict[str, Any], timing: dict[str, Any]
+) -> str:
+    """The notebook's table: metrics as rows, architectures as columns."""
+    names = settings.fusion_names()
+    on_gpu = timing["device"] == "cuda"
+    seconds = [number(rows[name]["epoch_s"], 2) for name in names]
+    with_nets = [
+        f"{cell} ({number(rows[name]['epoch_with_nets_s'], 2)})" if rows[name]["kind"] == "late" else cell
+        for name, cell in zip(names, seconds, strict=True)
+    ]
+    losses = [statistics["models"][name]["metrics"]["validation"]["loss"] for name in names]
+    table = [
+        ["Validation Loss", *(spread(loss) for loss in losses)],
+        ["Parameters (M)", *(number(rows[name]["parameters"], 4, 1e-6) for name in names)],
+        ["Training Time / epoch (s)", *with_nets],
+        [
+            "GPU Memory (MB)",
+            *(number(rows[name]["peak_memory_mib"], 0) if on_gpu else "no GPU" for name in names),
+        ],
+    ]
+    headers = ["Metrics", *(architecture_title(name, rows[name]["kind"]) for name in names)]
+    seeds = "one seed" if len(settings.seeds) == 1 else f"{len(settings.seeds)} seeds"
+    notes = [f"Mean ± standard deviation over {seeds}; best epoch by validation loss."]
+    if any(rows[name]["kind"] == "late" for name in names):
+        notes.append(
+            "Late fusion's time is that of its own head, over cached logits of the frozen nets; in brackets "
+            "the mean over all epochs of the head and both unimodal nets, as the notebook reckons it."
+        )
+    if not on_gpu:
+        peak = max(float(rows[name]["peak_memory_mib"]) for name in names)
+        notes.append(
+            f"Trained without a GPU; the peak resident memory of a worker was {peak:,.0f} MiB at most."
+        )
+    return "## The notebook's table\n\n" + markdown(table, headers) + "\n\n" + " ".join(notes)
+
+
+def architecture_title(name: str, kind: str) -> str:
+    if kind == "intermediate":
+        return f"Intermediate Fusion ({name.replace('_', ' ').title()})"
+    return "Late Fusion" if name == "late" else f"Late Fusion ({name.replace('_', ' ')})"
+
+
+def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manifest) -> str:
+    """All models and baselines, mean and standard deviation over seeds."""
+    split = statistics["split"]
+    shown = {
+        "accuracy": "Accuracy",
+        "balanced_accuracy": "Balanced accuracy",
+        "f1": "F1",
+        "auroc": "AUROC",
+    }
+    table = []
+    for name, model in statistics["models"].items():
+        metrics = model["metrics"]
+        test_loss = spread(metrics["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT
+        table.append(
+            [
+                name.replace("prior", "class prior").replace("_", " "),
+                *(spread(metrics[split][metric]) for metric in shown),
+                test_loss,
+                spread(metrics["validation"]["loss"]),
+                number(rows[name]["parameters"], 2, 1e-6),
+                number(rows[name]["latency_ms"], 1),
+                model["verdict"],
+            ]
+        )
+    headers = [
+        "Model",
+        *(f"{label} ({split})" for label in shown.values()),
+        "Test loss",
+        "Validation loss",
+        "Parameters (M)",
+        "Latency (ms)",
+        "Verdict",
+    ]
+    return (
+        "## All models\n\n"
+        + markdown(table, headers)
+        + "\n\nMean ± standard deviation over seeds; intervals stand in `comparison.csv`. Losses are "
+        "cross-entropies in nats; F1 and AUROC are macro averages. *class prior* always predicts the class "
+        "frequencies of the training split; *return count* is a logistic regression on the number of LiDAR "
+        "returns and their mean range. A model is better than the class prior when the interval of their "
+        f"difference in {split} loss, over scenes and over seeds, excludes zero. Latency is one sample on "
+        "the machine named below.\n\n"
+        + picture("parameters", "Loss of every model over its number of parameters")
+    )
+
+
+def curves() -> str:
+    return "## Learning\n\n" + picture("loss_curves", "Training and validation loss over the epochs")
+
+
+def significance(statistics: dict[str, Any]) -> str:
+    """Every model against the reference."""
+    reference = statistics["reference"]
+    table = []
+    for name, model in statistics["models"].items():
+        contrast = model["contrast"]
+        if contrast is None:
+            continue
+        interval = "one seed, none"
+        if contrast["low"] is not None:
+            interval = f"{contrast['low']:+.4f} to {contrast['high']:+.4f}"
+        outcome = "not decided"
+        if contrast["decided"]:
+            outcome = "worse" if contrast["difference"] > 0 else "better"
+        table.append(
+            [
+                name,
+                f"{contrast['difference']:+.4f}",
+                interval,
+                f"{contrast['p']:.3f}",
+                f"{contrast['p_holm']:.3f}",
+                outcome,
+            ]
+        )
+    headers = [
+        f"Against {reference}",
+        f"Difference in {statistics['split']} loss",
+        "95 % interval" if statistics["confidence"] == 0.95 else "Interval",
+        "p",
+        "p (Holm)",
+        "Outcome",
+    ]
+    seeds = len(statistics["seeds"])
+    return (
+        "## What is significant\n\n"
+        + markdown(table, headers)
+        + f"\n\nThe reference, {reference}, is the fusion with the least mean validation loss, so the "
+        f"{statistics['split']} split had no say in choosing it"
+        + (". " if statistics["split"] == "test" else "; but there is no test split, so the data did. ")
+        + "Differences are paired by seed, p values are exact sign-flip tests over seeds, corrected for "
+        "their number by Holm's method. A difference is claimed only when the corrected p is below 0.05 and "
+        f"the interval excludes zero. That takes at least {statistics['seeds_needed']} seeds; this run has "
+        f"{seeds}."
+    )
+
+
+def advantages(settings: Params) -> str:
+    """What each operator's own file says of it."""
+    paragraphs = []
+    for name in settings.fusion_names():
+        told = fusions.describe(name)
+        heading = architecture_title(name, fusions.kind(name))
+        paragraphs.append(
+            f"**{heading}.** {told.summary}\n\n- Advantage: {told.strength}\n- Limitation: {told.limitation}"
+        )
+    return "## Advantages and limitations\n\n" + "\n\n".join(paragraphs)
+
+
+def written_analysis(found: Findings) -> str:
+    return "## Analysis\n\n" + "\n\n".join(analysis.written_analysis(found))
+
+
+def data(manifest: Manifest) -> str:
+    table = [
+        [split, *(manifest.counts[split][name] for name in manifest.classes), manifest.scenes[split]]
+        for split in manifest.splits()
+    ]
+    warnings = "".join(f"\n\n**Warning:** {warning}." for warning in manifest.warnings)
+    inputs = (
+        "Colours are standardised; coordinates are taken from the centroid of each scan and scaled; both "
+        "by statistics of the training split."
+        if manifest.normalized
+        else "Inputs are raw: colours in 0..1, coordinates in metres."
+    )
+    return (
+        "## Data\n\n"
+        + markdown(table, ["Groups", *manifest.classes, "Scenes"])
+        + warnings
+        + f"\n\n{inputs}\n\n"
+        + picture("samples", "Training samples of each class, RGB over LiDAR depth")
+    )
+
+
+def reproduction(settings: Params, timing: dict[str, Any], manifest: Manifest) -> str:
+    train = settings.train
+    machine = timing["gpu"] or f"{timing['cpu_cores']} CPU cores, no GPU"
+    versions = ", ".join(f"{name} {version}" for name, version in timing["versions"].items())
+    return (
+        "## How to reproduce\n\n"
+        f"`make repro` in a clone of this revision. Seeds {', '.join(map(str, settings.seeds))}; "
+        f"{train.epochs} epochs, batches of {train.batch_size}, Adam with a {train.schedule} learning "
+        f"rate of {train.learning_rate:g}, {train.precision}; late fusion's head {train.late.epochs} epochs "
+        f"at {train.late.learning_rate:g}. Measured on {machine}, {timing['workers']} seeds at a time with "
+        f"{timing['threads']} thread(s) each; {versions}; {timing['platform']}. "
+        f"Data digest `{manifest.digest[:16]}`."
+    )
+
+
+def picture(name: str, description: str) -> str:
+    return f"![{description}](figures/{name}.png)"
+
+
+def markdown(table: list[list[Any]], headers: list[str]) -> str:
+    return tabulate(table, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def spread(summary: dict[str, Any]) -> str:
+    """Mean and standard deviation of a metric over seeds."""
+    if summary["mean"] is None:
+        return "not defined"
+    if summary["sd"] is None:
+        return f"{summary['mean']:.3f}"
+    return f"{summary['mean']:.3f} ± {summary['sd']:.3f}"
+
+
+def number(cell: str, digits: int, factor: float = 1) -> str:
+    """A cell of comparison.csv, rounded; a dash where a baseline has none."""
+    return f"{float(cell) * factor:,.{digits}f}" if cell else "-"
+
+
+if __name__ == "__main__":
+    terminal.run(main)

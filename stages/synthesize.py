@@ -1,0 +1,75 @@
+"""Writes the built-in dataset: cubes and spheres, seen by a camera and a LiDAR.
+
+    python -m stages.synthesize
+
+Reads `synthetic` from params.yaml; writes data/synthetic/, a FiftyOneDataset folder with the slices
+rgb, lidar_img and lidar_pcd. The same settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pypcd4 import Encoding, PointCloud
+
+from stages.lib import datasets, lidar, params, scenes, terminal
+from stages.lib.datasets import NewGroup
+from stages.lib.params import Synthetic
+
+FOLDER = Path("data/synthetic")
+IMAGE_SIZE = 64
+
+
+def main() -> None:
+    settings = params.load().synthetic
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    (FOLDER / "data").mkdir(parents=True)
+    plan = scenes.plan(settings)
+    total = sum(len(scene.labels) for scene in plan)
+    groups = terminal.progress(render_groups(plan, settings), "rendering", total, "groups")
+    datasets.write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
+
+
+def render_groups(plan: list[scenes.PlannedScene], settings: Synthetic) -> Iterator[NewGroup]:
+    """Renders every group of every scene and writes its files."""
+    renderer = scenes.Renderer(IMAGE_SIZE)
+    angles_rad = scenes.angles_rad(IMAGE_SIZE)
+    for number, planned in enumerate(plan):
+        # A generator per scene: changing the number of scenes leaves the others as they are.
+        rng = np.random.default_rng([settings.seed, number])
+        scene = scenes.draw_scene(rng, settings)
+        for label in planned.labels:
+            rotation = scenes.draw_rotation(rng, settings)
+            image = scenes.degrade_image(renderer.photograph(label, scene, rotation), rng, settings.rgb)
+            range_m = scenes.degrade_scan(renderer.scan(label, scene, rotation), rng, settings.lidar)
+            xyza = lidar.xyza_from_range(range_m, angles_rad, angles_rad, settings.max_range_m)
+            name = f"scene-{number:05d}-{label}"
+            yield NewGroup(
+                scene=f"scene-{number:05d}",
+                label=label,
+                split=planned.split,
+                files=write_files(name, image, xyza),
+                xyza=xyza,
+            )
+
+
+def write_files(name: str, image: np.ndarray, xyza: np.ndarray) -> dict[str, Path]:
+    """Writes the picture, a view of the scan and the point cloud; gives the file of each slice."""
+    files = {
+        "rgb": FOLDER / "data" / f"{name}.png",
+        "lidar_img": FOLDER / "data" / f"{name}.depth.png",
+        "lidar_pcd": FOLDER / "data" / f"{name}.pcd",
+    }
+    Image.fromarray(image).save(files["rgb"])
+    Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
+    points = xyza[:3, xyza[3] > 0].T
+    PointCloud.from_xyz_points(points).save(files["lidar_pcd"], encoding=Encoding.BINARY)
+    return files
+
+
+if __name__ == "__main__":
+    terminal.run(main)

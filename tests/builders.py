@@ -1,0 +1,64 @@
+"""Writes small FiftyOne datasets, the way a user's own script would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stages.lib import database
+
+database.keep_in_workspace()
+
+import fiftyone as fo  # noqa: E402
+
+CLASSES = ("cone", "cube", "ball")
+SPLITS = ("train", "train", "train", "validation", "test")
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    groups: int = 30,
+    classes: tuple[str, ...] = CLASSES,
+    splits: tuple[str, ...] = SPLITS,
+    size: tuple[int, int] = (24, 24),
+    mode: str = "RGB",
+    slices: tuple[str, str] = ("rgb", "lidar_img"),
+    label_field: str = "ground_truth",
+    change: Callable[[int, fo.Sample, fo.Sample], None] | None = None,
+) -> Path:
+    """A grouped dataset without scenes; `change` may alter each group's two samples before they are added.
+
+    Args:
+        size: height and width of pictures and rasters.
+        splits: tags, given to the groups in turn; every class meets every split.
+    """
+    media = folder.parent / f"{folder.name}-media"
+    media.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    dataset = fo.Dataset()
+    dataset.add_group_field("group", default=slices[0])
+    samples = []
+    for number in range(groups):
+        group = fo.Group()
+        channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+        pixels = rng.integers(0, 255, (*size, *channels), dtype=np.uint8)
+        Image.fromarray(pixels, mode).save(media / f"{number:03d}.png")
+        Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(media / f"{number:03d}-depth.png")
+        xyza = rng.normal(0, 5, (4, *size)).astype(np.float32)
+        xyza[3] = rng.random(size) < 0.5
+        label = classes[(number // len(splits)) % len(classes)]
+        common = {"tags": [splits[number % len(splits)]], label_field: fo.Classification(label=label)}
+        rgb = fo.Sample(str(media / f"{number:03d}.png"), group=group.element(slices[0]), **common)
+        lidar = fo.Sample(str(media / f"{number:03d}-depth.png"), group=group.element(slices[1]), **common)
+        lidar["xyza"] = xyza
+        if change:
+            change(number, rgb, lidar)
+        samples += [rgb, lidar]
+    dataset.add_samples(samples)
+    dataset.export(export_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
+    dataset.delete()
+    return folder

@@ -1,0 +1,155 @@
+"""What tests share: a tiny run of the whole pipeline, made once and cloned by whoever needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+PANDASET = ROOT.parent / "shared" / "realdata" / "pandaset"
+
+# Small enough for seconds, large enough for every stage to have something to do.
+TINY = {
+    "seeds": [0, 51],
+    "synthetic.groups": 40,
+    "export.image_size": 32,
+    "network.unimodal_channels": [4, 4, 4],
+    "network.intermediate_channels": [4, 4, 4],
+    "network.hidden": [16, 8],
+    "train.epochs": 2,
+    "train.batch_size": 8,
+    "train.late.epochs": 3,
+}
+
+
+class Project:
+    """A checkout of the project and the commands that a user would type in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True, timeout: int = 600) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the project; its output comes back as text, stdout and stderr in one."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.com",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.com",
+        }
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-4000:]}"
+        return done
+
+    def set(self, **values: object) -> None:
+        """Sets keys of params.yaml; a dot in a key is written as two underscores."""
+        set_params(self.folder, {key.replace("__", "."): value for key, value in values.items()})
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def changed_files(self) -> list[str]:
+        """Tracked files that differ from the last commit."""
+        return self.run("git", "diff", "--name-only", "HEAD").stdout.split()
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+
+def set_params(folder: Path, values: dict[str, object]) -> None:
+    yaml = YAML()
+    content = yaml.load(folder / "params.yaml")
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        group = content
+        for name in groups:
+            group = group[name]
+        assert last in group, f"params.yaml has no key {key}"
+        group[last] = value
+    yaml.dump(content, folder / "params.yaml")
+
+
+def copy_working_tree(target: Path) -> None:
+    """The project's files as they stand, without what it ignores and without its results."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if name == "dvc.lock" or name.startswith("reports/") or not (ROOT / name).is_file():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The whole pipeline, run with tiny settings and committed. Clone it; don't change it."""
+    project = Project(tmp_path_factory.mktemp("tiny") / "project")
+    project.folder.mkdir()
+    copy_working_tree(project.folder)
+    set_params(project.folder, TINY)
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.run("python", "-m", "stages.check")
+    project.run("dvc", "repro")
+    project.commit("A tiny run")
+    return project
+
+
+@pytest.fixture
+def clone(tiny_run: Project, tmp_path: Path) -> Project:
+    """A clone of the tiny run with all its outputs, on a cache of its own."""
+    return clone_of(tiny_run, tmp_path / "clone")
+
+
+@pytest.fixture(scope="module")
+def shared_clone(tiny_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone for tests that only read, or leave everything as they found it."""
+    return clone_of(tiny_run, tmp_path_factory.mktemp("shared") / "clone")
+
+
+def clone_of(project: Project, folder: Path) -> Project:
+    project.run("git", "clone", "--quiet", str(project.folder), str(folder))
+    shutil.copytree(project.path(".dvc/cache"), folder / ".dvc" / "cache")
+    cloned = Project(folder)
+    cloned.run("dvc", "checkout", "--quiet")
+    return cloned
+
+
+@pytest.fixture(scope="session")
+def pandaset() -> Path:
+    """Real labelled RGB + LiDAR views, where they are at hand."""
+    if not PANDASET.is_dir():
+        pytest.skip(f"real data not found at {PANDASET.relative_to(ROOT.parent)} beside the project")
+    return PANDASET
+
+
+@pytest.fixture
+def edit_params(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a copy of params.yaml with other values; a dot in a key is written as two underscores."""
+
+    def edited(**values: object) -> Path:
+        shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+        set_params(tmp_path, {key.replace("__", "."): value for key, value in values.items()})
+        return tmp_path / "params.yaml"
+
+    return edited

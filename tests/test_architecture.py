@@ -1,0 +1,167 @@
+"""The house's rules, read off the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
+LIBRARY = sorted((ROOT / "stages" / "lib").rglob("*.py"))
+# The one module, or the few, that may import a heavy library.
+DOORS = {
+    "fiftyone": {"stages.lib.datasets"},
+    "ruamel": {"stages.lib.params"},
+    "matplotlib": {"stages.lib.plots"},
+    "trimesh": {"stages.lib.scenes"},
+    "sklearn": {"stages.lib.metrics"},
+    "statsmodels": {"stages.lib.statistics"},
+}
+# Never imported while training, not even by what training imports.
+NOT_IN_TRAINING = {"fiftyone", "pandas", "matplotlib", "sklearn", "scipy"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def source_path(module: str) -> Path | None:
+    """The file of a local module, if it is one."""
+    base = ROOT.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports for running; imports for type checkers don't count."""
+    found: set[str] = set()
+    for node in runtime_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if source_path(name)} or {node.module}
+            found.add(node.module)
+    return found
+
+
+def runtime_nodes(tree: ast.AST) -> list[ast.AST]:
+    nodes: list[ast.AST] = []
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        nodes += [child, *runtime_nodes(child)]
+    return nodes
+
+
+def reachable(path: Path) -> set[str]:
+    """All modules that a file imports, and what those of the project import in turn."""
+    seen: set[str] = set()
+    queue = [path]
+    while queue:
+        for module in imports(queue.pop()) - seen:
+            seen.add(module)
+            local = source_path(module)
+            if module.startswith("stages") and local:
+                queue.append(local)
+    return seen
+
+
+def test_library_never_imports_a_stage() -> None:
+    for path in LIBRARY:
+        wrong = {m for m in imports(path) if m.startswith("stages.") and not m.startswith("stages.lib")}
+        assert not wrong, f"{path} imports {wrong}"
+
+
+def test_no_stage_imports_another() -> None:
+    for path in STAGES:
+        wrong = {m for m in imports(path) if m.startswith("stages.") and not m.startswith("stages.lib")}
+        assert not wrong, f"{path} imports {wrong}"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_heavy_libraries_have_one_door(library: str) -> None:
+    users = {
+        module_name(path)
+        for path in [*STAGES, *LIBRARY]
+        if any(module.split(".")[0] == library for module in imports(path))
+    }
+    assert users == DOORS[library]
+
+
+@pytest.mark.parametrize("stage", ["train", "train_late"])
+def test_training_imports_nothing_that_it_does_not_need(stage: str) -> None:
+    found = {module.split(".")[0] for module in reachable(ROOT / "stages" / f"{stage}.py")}
+    assert not found & NOT_IN_TRAINING
+
+
+def stage_entries() -> dict[str, tuple[str, list[str]]]:
+    """By name in dvc.yaml: the stage's module and its `deps:`."""
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    entries = {}
+    for name, entry in pipeline.items():
+        definition = entry.get("do", entry)
+        module = definition["cmd"].split()[3]
+        entries[name] = (module, definition["deps"])
+    return entries
+
+
+@pytest.mark.parametrize("name", stage_entries())
+def test_deps_list_every_local_module(name: str) -> None:
+    module, deps = stage_entries()[name]
+    path = source_path(module)
+    assert path is not None
+    needed = {path}
+    for imported in reachable(path):
+        local = source_path(imported) if imported.startswith("stages") else None
+        if local:
+            needed.add(local)
+    listed = {ROOT / dep for dep in deps if "${" not in dep}
+    folders = {dep for dep in listed if dep.is_dir()}
+    missing = {
+        file.relative_to(ROOT).as_posix()
+        for file in needed
+        if file not in listed
+        and not folders & set(file.parents)
+        and file.stat().st_size > 0
+        and file.name != "params.py"
+    }
+    assert not missing, f"dvc.yaml: {name} does not depend on {sorted(missing)}"
+    unused = {
+        file.relative_to(ROOT).as_posix()
+        for file in listed - needed - folders
+        if file.suffix == ".py" and file.parent.name != "fusions"
+    }
+    assert not unused, f"dvc.yaml: {name} depends on {sorted(unused)} without importing it"
+
+
+@pytest.mark.parametrize("kind", ["unimodal", "intermediate", "late"])
+def test_training_depends_on_every_setting_that_matters(kind: str) -> None:
+    from stages.lib.params import LateHead, Train
+
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    listed = set(pipeline[f"train_{kind}"]["do"]["params"])
+    without_effect = {"workers"}
+    own_for_late = {"epochs", "learning_rate"}
+    expected = set(Train.__dataclass_fields__) - without_effect
+    expected -= own_for_late if kind == "late" else {"late"}
+    assert own_for_late == set(LateHead.__dataclass_fields__)
+    assert listed == {"seeds", "network"} | {f"train.{key}" for key in expected}
+
+
+def test_every_setting_is_explained() -> None:
+    """Each key of params.yaml has a comment right above it or behind it."""
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
+        if ":" in line and not line.strip().startswith(("#", "-")):
+            assert "#" in line or above.strip().startswith("#"), f"no comment: {line}"
+
+
+def test_no_pickle_anywhere() -> None:
+    for path in [*STAGES, *LIBRARY]:
+        text = path.read_text()
+        for word in ("import pickle", "torch.load(", "torch.save(", "joblib.dump", "allow_pickle=True"):
+            assert word not in text, f"{path}: {word}"

@@ -1,0 +1,204 @@
+"""What a user can get wrong ends before training: one line, no traceback, nothing tracked lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from builders import write_dataset
+from conftest import Project
+from PIL import Image
+
+
+def refused(project: Project, *command: str) -> str:
+    """Runs a command that must fail cleanly; returns the one line that says why."""
+    done = project.run(*command, check=False)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    assert "Running stage 'train" not in done.stdout, "it failed only after training had begun"
+    assert set(project.changed_files()) <= {"params.yaml", "dvc.lock"}
+    for name in ("reports/metrics.json", "reports/report.md", "reports/comparison.csv"):
+        assert project.path(name).is_file(), f"{name} is lost"
+    lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stdout
+    return lines[0]
+
+
+def restore(project: Project) -> None:
+    project.run("git", "checkout", "--", ".")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"fusion": "sum"}, ["fusion", "'sum'", "concatenation, addition, hadamard, late"]),
+        ({"fusion": "rgb"}, ["fusion", "'rgb'", "concatenation"]),
+        ({"intermediate": ["concatenation", "sum"]}, ["intermediate", "'sum'", "addition"]),
+        ({"late": ["addition"]}, ["late", "'addition'"]),
+        ({"unimodal": ["rgb"]}, ["unimodal", "'lidar' is missing"]),
+        ({"intermediate": []}, ["'intermediate' is empty"]),
+        ({"seeds": []}, ["'seeds' is empty"]),
+        ({"seeds": [1, 1]}, ["seeds", "1 is listed twice"]),
+        ({"dataset__path": "data/nowhere"}, ["dataset.path", "no folder 'data/nowhere'"]),
+        ({"dataset__path": "tests"}, ["dataset.path", "'tests' is no FiftyOneDataset", "metadata.json"]),
+        ({"dataset__splits__test": "train"}, ["dataset.splits", "three different tags"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_check_refuses(shared_clone: Project, values: dict[str, object], expected: list[str]) -> None:
+    try:
+        shared_clone.set(**values)
+        line = refused(shared_clone, "dvc", "repro")
+        assert line.startswith("error: params.yaml: ")
+        for part in expected:
+            assert part in line
+    finally:
+        restore(shared_clone)
+
+
+def test_misspelt_key(shared_clone: Project) -> None:
+    try:
+        path = shared_clone.path("params.yaml")
+        path.write_text(path.read_text().replace("  precision:", "  precison:"))
+        # DVC stops first, since a stage depends on the key that is gone; the check says what to do.
+        line = refused(shared_clone, "python", "-m", "stages.check")
+        assert "unknown key 'train.precison' (did you mean 'precision'?)" in line
+        assert "missing key 'train.precision'" in line
+    finally:
+        restore(shared_clone)
+
+
+def test_experiment_with_an_unknown_fusion_loses_nothing(clone: Project) -> None:
+    line = refused(clone, "dvc", "exp", "run", "-S", "fusion=sum")
+    assert "unknown fusion 'sum'" in line
+
+
+Change = Callable[[int, object, object], None]
+
+
+def drop_label(number: int, rgb: object, lidar: object) -> None:
+    if number == 4:
+        rgb.ground_truth = lidar.ground_truth = None
+
+
+def one_class(number: int, rgb: object, lidar: object) -> None:
+    rgb.ground_truth.label = lidar.ground_truth.label = "cone"
+
+
+def untag(split: str) -> Change:
+    def change(number: int, rgb: object, lidar: object) -> None:
+        if split in rgb.tags:
+            rgb.tags = lidar.tags = ["other"]
+
+    return change
+
+
+def double_tag(number: int, rgb: object, lidar: object) -> None:
+    if number == 3:
+        rgb.tags = ["train", "test"]
+
+
+def wrong_shape(number: int, rgb: object, lidar: object) -> None:
+    if number == 2:
+        lidar["xyza"] = lidar["xyza"][:3]
+
+
+def not_finite(number: int, rgb: object, lidar: object) -> None:
+    if number == 2:
+        lidar["xyza"][0, 0, 0] = float("nan")
+
+
+def other_channels(number: int, rgb: object, lidar: object) -> None:
+    if number == 7:
+        Image.new("L", (24, 24)).save(rgb.filepath)
+
+
+def broken_picture(number: int, rgb: object, lidar: object) -> None:
+    if number == 5:
+        path = Path(rgb.filepath)
+        path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    ("change", "values", "expected"),
+    [
+        (
+            None,
+            {"dataset__rgb__slice": "camera"},
+            ["no group slice 'camera'", "dataset.rgb.slice", "lidar_img"],
+        ),
+        (None, {"dataset__lidar__slice": "scan"}, ["no group slice 'scan'", "dataset.lidar.slice", "rgb"]),
+        (None, {"dataset__lidar__field": "points"}, ["no field 'points'", "dataset.lidar.field", "xyza"]),
+        (
+            None,
+            {"dataset__label_field": "class"},
+            ["no field 'class'", "dataset.label_field", "ground_truth"],
+        ),
+        (None, {"dataset__label_field": "filepath"}, ["'filepath'", "no fo.Classification"]),
+        (None, {"dataset__splits__train": "training"}, ["train split is empty", "'training'", "validation"]),
+        (untag("validation"), {}, ["validation split is empty", "dataset.splits.validation", "other"]),
+        (untag("train"), {}, ["train split is empty", "dataset.splits.train"]),
+        (one_class, {}, ["one class only", "'cone'", "dataset.label_field"]),
+        (drop_label, {}, ["004", "no label in 'ground_truth'"]),
+        (double_tag, {}, ["003", "several splits at once: test, train"]),
+        (wrong_shape, {}, ["002", "(3, 24, 24)", "(4, H, W)"]),
+        (not_finite, {}, ["002", "NaN or infinite"]),
+        (other_channels, {}, ["007.png", "1 colour channels", "3"]),
+        (broken_picture, {}, ["005.png", "unreadable picture"]),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else getattr(value, "__name__", None) or str(value),
+)
+def test_export_refuses(
+    shared_clone: Project, tmp_path: Path, change: Change | None, values: dict[str, str], expected: list[str]
+) -> None:
+    folder = write_dataset(tmp_path / "mine", change=change)
+    try:
+        shared_clone.set(dataset__path=str(folder), **values)
+        line = refused(shared_clone, "dvc", "repro", "headline", "report")
+        for part in expected:
+            assert part in line, line
+    finally:
+        restore(shared_clone)
+        shared_clone.run("dvc", "checkout", "--quiet")
+
+
+def test_a_missing_picture_is_named(shared_clone: Project, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine")
+    (folder / "data" / "006.png").unlink()
+    try:
+        shared_clone.set(dataset__path=str(folder))
+        line = refused(shared_clone, "dvc", "repro", "headline", "report")
+        assert "006.png: no such file" in line
+    finally:
+        restore(shared_clone)
+        shared_clone.run("dvc", "checkout", "--quiet")
+
+
+def test_a_folder_that_fiftyone_cannot_load(shared_clone: Project, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine")
+    (folder / "samples.json").write_text(json.dumps({"samples": [{"nonsense": 1}]}))
+    try:
+        shared_clone.set(dataset__path=str(folder))
+        line = refused(shared_clone, "dvc", "repro", "headline", "report")
+        assert str(folder) in line
+    finally:
+        restore(shared_clone)
+        shared_clone.run("dvc", "checkout", "--quiet")
+
+
+@pytest.mark.parametrize("command", [["train"], ["train", "a", "b"], ["evaluate"]])
+def test_stages_say_what_they_expect(shared_clone: Project, command: list[str]) -> None:
+    stage, *rest = command
+    assert "expected one argument" in refused(shared_clone, "python", "-m", f"stages.{stage}", *rest)
+
+
+def test_missing_inputs_name_the_stage_to_run(clone: Project) -> None:
+    clone.path("data/tensors/manifest.json").unlink()
+    assert "dvc repro export" in refused(clone, "python", "-m", "stages.train", "rgb")
+    clone.path("models/rgb/seed-51.safetensors").unlink()
+    clone.run("dvc", "checkout", "--quiet", "--force", "data/tensors")
+    assert "models/rgb/seed-51.safetensors: no such file" in refused(
+        clone, "python", "-m", "stages.train_late", "late"
+    )

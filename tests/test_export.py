@@ -1,0 +1,195 @@
+"""From FiftyOne datasets of any kind to the tensor cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import write_dataset
+from PIL import Image
+
+from stages import export
+from stages.lib import datasets, params, splits, tensors
+from stages.lib import manifest as manifests
+from stages.lib.datasets import Group
+from stages.lib.manifest import Manifest
+from stages.lib.tensors import Split
+from stages.lib.terminal import UserError
+
+
+@pytest.fixture
+def run_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
+) -> Iterator[Callable[..., Manifest]]:
+    """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
+    monkeypatch.setattr(tensors, "FOLDER", tmp_path / "tensors")
+
+    def exported(folder: Path, **values: object) -> Manifest:
+        defaults = {
+            "dataset__lidar__orientation": "as-is",
+            "export__image_size": 24,
+            "dataset__scene_field": None,
+        }
+        settings = params.load(edit_params(dataset__path=str(folder), **(defaults | values)))
+        with datasets.opened(settings.dataset) as reader:
+            return export.write_tensors(reader, settings.dataset, settings.export)
+
+    return exported
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("plain") / "dataset")
+
+
+def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., Manifest]) -> None:
+    manifest = run_export(plain)
+    groups = tensors.read_groups(tensors.FOLDER, "train")
+    split = Split(tensors.FOLDER, manifest, "train")
+    assert len(groups) == len(split) == 18
+    media = plain / "data"
+    for index, group in enumerate(groups):
+        rgb, xyza = split.stored(index)
+        picture = np.asarray(Image.open(media / f"{Path(group.group).name}.png"))
+        assert np.array_equal(np.moveaxis(rgb, 0, -1), picture)
+        assert group.returns == int(xyza[3].sum()) > 0
+        assert (xyza[:, xyza[3] == 0] == 0).all()
+    assert split.labels.tolist() == [group.label for group in groups]
+    assert manifest.classes == ["ball", "cone", "cube"]
+    assert manifest.num_logits == 3
+
+
+def test_shards_fill_up_and_read_as_one(plain: Path, run_export: Callable[..., Manifest]) -> None:
+    whole = Split(tensors.FOLDER, run_export(plain), "train").batch(range(18))
+    manifest = run_export(plain, export__shard_groups=5)
+    assert len(manifest.shards["train"]) == 4
+    split = Split(tensors.FOLDER, manifest, "train")
+    for left, right in zip(whole, split.batch(range(18)), strict=True):
+        assert torch.equal(left, right)
+    for left, right in zip(whole, split.batch([17, 0, 5]), strict=True):
+        assert torch.equal(left[[17, 0, 5]], right)
+
+
+def test_raw_and_normalised_inputs(plain: Path, run_export: Callable[..., Manifest]) -> None:
+    raw = Split(tensors.FOLDER, run_export(plain, export__normalize=False), "train")
+    rgb, xyza = raw.batch(range(18))
+    stored_rgb, stored_xyza = raw.stored(3)
+    assert torch.equal(rgb[3], torch.from_numpy(stored_rgb).float() / 255)
+    assert torch.equal(xyza[3], torch.from_numpy(stored_xyza))
+    rgb, xyza = Split(tensors.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
+    assert rgb.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    assert (rgb.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
+    centroids = xyza[:, :3].sum(dim=(2, 3)) / xyza[:, 3:].sum(dim=(2, 3))
+    assert centroids.abs().max() < 1e-4
+    assert xyza[:, :3].square().mean().item() == pytest.approx(1, abs=1e-3)
+    assert set(xyza[:, 3].unique().tolist()) == {0, 1}
+    assert (xyza[:, :3] * (1 - xyza[:, 3:]) == 0).all()
+
+
+def test_statistics_come_from_the_training_split_alone(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    def blacken(number: int, rgb: object, lidar: object) -> None:
+        if number % 5 > 2:
+            Image.new("RGB", (24, 24)).save(rgb.filepath)
+
+    def statistics(name: str, **change: object) -> object:
+        return run_export(write_dataset(tmp_path / name, **change)).statistics
+
+    assert statistics("one") == statistics("two", change=blacken)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_pictures_of_any_size_and_colour(
+    tmp_path: Path, run_export: Callable[..., Manifest], mode: str, channels: int
+) -> None:
+    manifest = run_export(write_dataset(tmp_path / "data", mode=mode, size=(20, 30)), export__image_size=16)
+    assert manifest.channels["rgb"] == channels
+    rgb, xyza = Split(tensors.FOLDER, manifest, "train").batch([0])
+    assert rgb.shape == (1, channels, 16, 16) and xyza.shape == (1, 4, 16, 16)
+
+
+def test_orientation_turns_the_raster(plain: Path, run_export: Callable[..., Manifest]) -> None:
+    as_is = Split(tensors.FOLDER, run_export(plain), "train").stored(0)[1]
+    turned = Split(
+        tensors.FOLDER, run_export(plain, dataset__lidar__orientation="rotate-90"), "train"
+    ).stored(0)[1]
+    assert np.array_equal(turned, np.rot90(as_is, k=-1, axes=(1, 2)))
+
+
+def test_digest_follows_content_not_place(
+    plain: Path, tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    digest = run_export(plain).digest
+    renamed = tmp_path / "elsewhere"
+    renamed.symlink_to(plain)
+    assert run_export(renamed).digest == digest
+
+    def relabel(number: int, rgb: object, lidar: object) -> None:
+        if number == 0:
+            rgb.ground_truth.label = lidar.ground_truth.label = "ball"
+
+    assert run_export(write_dataset(tmp_path / "other", change=relabel)).digest != digest
+    assert run_export(write_dataset(tmp_path / "same")).digest == digest
+
+
+def test_no_test_tag(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data", splits=("train", "train", "validation"))
+    manifest = run_export(folder)
+    assert not manifest.has_test_split
+    assert manifest.shards["test"] == []
+    held_out = run_export(folder, dataset__test_fraction=0.25)
+    assert sum(held_out.counts["test"].values()) > 0
+    assert held_out.counts["validation"] == manifest.counts["validation"]
+
+
+def test_missing_scene_field_is_said_aloud(plain: Path, run_export: Callable[..., Manifest]) -> None:
+    manifest = run_export(plain, dataset__scene_field="drive")
+    assert "no field 'drive' (dataset.scene_field)" in manifest.warnings[0]
+    assert manifest.scenes["train"] == 18
+
+
+def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
+    return [
+        Group(f"g{i}", f"s{i % scenes}", "ab"[i % scenes % 2], split, Path(f"g{i}.png"), str(i))
+        for i in range(count)
+    ]
+
+
+def test_held_out_scenes_are_whole_stable_and_stratified() -> None:
+    groups = make_groups(200, 50)
+    chosen = splits.assign(groups, 0.2)
+    assert splits.assign(groups[::-1], 0.2) == chosen
+    test = [group for group in groups if chosen[group.key] == "test"]
+    assert len({group.scene for group in test}) == 10
+    assert sum(group.label == "a" for group in test) == len(test) / 2
+    assert {group.scene for group in test}.isdisjoint(
+        group.scene for group in groups if chosen[group.key] == "train"
+    )
+
+
+def test_a_test_tag_switches_holding_out_off() -> None:
+    groups = [*make_groups(20, 20), replace(make_groups(1, 1)[0], key="t", scene="t", split="test")]
+    assert list(splits.assign(groups, 0.5).values()).count("test") == 1
+
+
+def test_a_scene_in_two_splits_is_refused() -> None:
+    groups = make_groups(4, 2)
+    groups[2] = replace(groups[2], split="validation")
+    with pytest.raises(UserError, match="scene 's0' is in two splits: g0 in train, g2 in validation"):
+        splits.assign(groups, 0.0)
+
+
+def test_real_data(pandaset: Path, run_export: Callable[..., Manifest]) -> None:
+    manifest = run_export(pandaset, dataset__scene_field="scene", export__image_size=64)
+    assert manifest.counts["train"]["Car"] > 50
+    assert len(manifest.classes) == manifest.num_logits == 7
+    assert manifest.channels == {"rgb": 3, "lidar": 4}
+    assert [sum(manifest.counts[split].values()) for split in manifests.SPLITS] == [176, 89, 67]
+    stored = json.loads((tensors.FOLDER / manifests.FILE).read_text())
+    assert stored["digest"] == manifest.digest

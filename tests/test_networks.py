@@ -1,0 +1,123 @@
+"""The notebook's networks, exactly; and what every fusion has to keep."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stages.lib import fusions, networks
+from stages.lib.networks import Architecture
+
+NOTEBOOK = Architecture(
+    rgb_channels=4,
+    lidar_channels=4,
+    image_size=64,
+    num_logits=1,
+    unimodal_channels=(50, 100, 200),
+    intermediate_channels=(25, 50, 100),
+    hidden=(1000, 100),
+    late_hidden=10,
+)
+SEVEN_CLASSES = Architecture(
+    rgb_channels=3,
+    lidar_channels=4,
+    image_size=40,
+    num_logits=7,
+    unimodal_channels=(4, 6, 8),
+    intermediate_channels=(4, 6, 8),
+    hidden=(16, 8),
+    late_hidden=10,
+)
+INTERMEDIATE = fusions.names("intermediate")
+LATE = fusions.names("late")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("rgb", 13_128_351),
+        ("lidar", 13_128_351),
+        ("concatenation", 13_015_851),
+        ("addition", 6_615_851),
+        ("hadamard", 6_615_851),
+        ("late", 26_256_743),
+    ],
+)
+def test_parameter_counts_are_the_notebooks(name: str, parameters: int) -> None:
+    assert networks.count_parameters(networks.build(name, NOTEBOOK)) == parameters
+
+
+def test_late_fusion_trains_41_weights() -> None:
+    late = networks.build("late", NOTEBOOK)
+    assert networks.count_parameters(late, trainable_only=True) == 41
+    assert networks.count_parameters(networks.build_head("late", NOTEBOOK)) == 41
+
+
+def test_default_settings_are_the_notebooks_sizes() -> None:
+    from stages.lib import params
+
+    network = params.load().network
+    assert network.unimodal_channels == NOTEBOOK.unimodal_channels
+    assert network.intermediate_channels == NOTEBOOK.intermediate_channels
+    assert network.hidden == NOTEBOOK.hidden
+    assert network.late_hidden == NOTEBOOK.late_hidden
+
+
+@pytest.mark.parametrize("name", ["rgb", "lidar", *INTERMEDIATE, *LATE])
+@pytest.mark.parametrize("sizes", [NOTEBOOK, SEVEN_CLASSES], ids=["notebook", "seven classes"])
+def test_every_network_gives_a_logit_per_class(name: str, sizes: Architecture) -> None:
+    shape = (sizes.image_size, sizes.image_size)
+    rgb = torch.rand(2, sizes.rgb_channels, *shape)
+    lidar = torch.rand(2, sizes.lidar_channels, *shape)
+    assert networks.build(name, sizes)(rgb, lidar).shape == (2, sizes.num_logits)
+
+
+@pytest.mark.parametrize("name", INTERMEDIATE)
+def test_fusion_keeps_its_promise(name: str) -> None:
+    """The announced channels, and a gradient to both sensors, on maps that are not square."""
+    fusion = fusions.load(name)(6)
+    rgb = torch.randn(3, 6, 5, 8, requires_grad=True)
+    lidar = torch.randn(3, 6, 5, 8, requires_grad=True)
+    fused = fusion(rgb, lidar)
+    assert fused.shape == (3, fusion.out_channels, 5, 8)
+    fused.square().sum().backward()
+    assert rgb.grad is not None and rgb.grad.abs().sum() > 0
+    assert lidar.grad is not None and lidar.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["rgb", "lidar", *INTERMEDIATE, *LATE])
+def test_weights_survive_a_round_trip(name: str) -> None:
+    """A second instance computes the same after loading: no weight is hidden from the state_dict."""
+    first, second = networks.build(name, SEVEN_CLASSES), networks.build(name, SEVEN_CLASSES)
+    second.load_state_dict(first.state_dict(), strict=True)
+    rgb, lidar = torch.rand(2, 3, 40, 40), torch.rand(2, 4, 40, 40)
+    assert torch.equal(first(rgb, lidar), second(rgb, lidar))
+
+
+def test_operators_compute_what_their_names_say() -> None:
+    rgb, lidar = torch.tensor([[[[2.0]]]]), torch.tensor([[[[3.0]]]])
+    assert fusions.load("addition")(1)(rgb, lidar).item() == 5
+    assert fusions.load("hadamard")(1)(rgb, lidar).item() == 6
+    assert fusions.load("concatenation")(1)(rgb, lidar).flatten().tolist() == [2, 3]
+
+
+def test_unimodal_nets_see_their_own_sensor_only() -> None:
+    rgb, lidar = torch.rand(2, 4, 64, 64), torch.rand(2, 4, 64, 64)
+    for name, inputs, blind in (
+        ("rgb", (rgb, lidar), (rgb, torch.zeros_like(lidar))),
+        ("lidar", (rgb, lidar), (torch.zeros_like(rgb), lidar)),
+    ):
+        net = networks.build(name, NOTEBOOK)
+        assert torch.equal(net(*inputs), net(*blind))
+
+
+@pytest.mark.parametrize("name", [*INTERMEDIATE, *LATE])
+def test_every_operator_describes_itself(name: str) -> None:
+    described = fusions.describe(name)
+    assert len(described.summary) > 20
+    assert described.strength != "not told" and described.limitation != "not told"
+
+
+def test_unknown_fusion_is_refused() -> None:
+    with pytest.raises(ValueError, match="no fusion named 'sum'"):
+        fusions.load("sum")

@@ -1,0 +1,64 @@
+"""params.yaml: every slip is an error that names the key and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.lib import params
+from stages.lib.terminal import UserError
+
+
+def test_the_committed_file_is_valid() -> None:
+    settings = params.load()
+    assert settings.model_names()[:2] == ["rgb", "lidar"]
+    assert settings.fusion in settings.fusion_names()
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "message"),
+    [
+        ("  epochs: 5", "  epoch: 5", r"unknown key 'train\.epoch' \(did you mean 'epochs'\?\)"),
+        ("  epochs: 5", "", r"missing key 'train\.epochs'"),
+        ("  epochs: 5", "  epochs: six", r"'train\.epochs' is 'six'"),
+        ("  epochs: 5", "  epochs: 0", r"'train\.epochs' is 0: .*greater than or equal to 1"),
+        ("  epochs: 5", "  epochs: 2.5", r"'train\.epochs' is 2\.5"),
+        ("  schedule: one-cycle", "  schedule: triangle", r"'train\.schedule' is 'triangle'.*one-cycle"),
+        ("    format: xyza", "    format: ply", r"'dataset\.lidar\.format' is 'ply'.*xyza"),
+        ('  class_balance: "1:1"', "  class_balance: even", r"'synthetic\.class_balance' is 'even'"),
+        ("  path: data/synthetic", '  path: ""', r"'dataset\.path' is empty|'dataset\.path' is ''"),
+        ("evaluate:", "evaluation:", r"unknown key 'evaluation'.*evaluate"),
+        ("fusion: concatenation", "fusion: [", r"line \d+: not valid YAML"),
+    ],
+)
+def test_slips_are_named(tmp_path: Path, line: str, replacement: str, message: str) -> None:
+    text = Path("params.yaml").read_text()
+    assert line in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(line, replacement, 1))
+    with pytest.raises(UserError, match=message) as caught:
+        params.load(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["seeds", "unimodal", "intermediate", "late"])
+def test_empty_lists_are_named(edit_params: Callable[..., Path], key: str) -> None:
+    with pytest.raises(UserError, match=f"'{key}' is empty"):
+        params.load(edit_params(**{key: []}))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not found; run from the project's root"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_ratio_is_text_and_not_a_time_of_day(edit_params: Callable[..., Path]) -> None:
+    """YAML 1.1 would read 3:20 as 200."""
+    path = edit_params(synthetic__class_balance="1:1")
+    path.write_text(
+        path.read_text().replace('"1:1"', "3:20").replace("class_balance: 1:1", "class_balance: 3:20")
+    )
+    assert params.load(path).synthetic.class_balance == "3:20"

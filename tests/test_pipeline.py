@@ -1,0 +1,267 @@
+"""The pipeline as a user drives it: real DVC in real clones of one tiny run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import Project
+
+from stages.lib.comparison import METRICS
+
+MODELS = ["rgb", "lidar", "concatenation", "addition", "hadamard", "late"]
+# What a repetition may change: seconds, memory, environment, and what shows them (design: files).
+NOT_REPEATABLE = ("reports/timing/", "reports/comparison.csv", "reports/report.md")
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def headings(report: str) -> list[str]:
+    return re.findall(r"^## (.+)$", report, re.M)
+
+
+def test_weights_and_their_story(shared_clone: Project) -> None:
+    for name in MODELS:
+        for seed in (0, 51):
+            assert shared_clone.path(f"models/{name}/seed-{seed}.safetensors").stat().st_size > 0
+            story = json.loads(shared_clone.text(f"models/{name}/seed-{seed}.json"))
+            losses = story["valid_loss"]
+            assert story["seed"] == seed and story["model"] == name
+            assert losses[story["best_epoch"] - 1] == min(losses)
+            assert len(losses) == story["recipe"]["epochs"] == (3 if name == "late" else 2)
+    files = {path.suffix for path in shared_clone.path("models").rglob("*") if path.is_file()}
+    assert files == {".safetensors", ".json"}
+
+
+def test_history_is_what_the_notebook_logged(shared_clone: Project) -> None:
+    rows = read_csv(shared_clone.path("reports/history/addition.csv"))
+    assert list(rows[0]) == ["epoch", "seed", "learning_rate", "train_loss", "valid_loss"]
+    assert [(row["seed"], row["epoch"]) for row in rows] == [("0", "1"), ("0", "2"), ("51", "1"), ("51", "2")]
+    assert rows[0]["train_loss"] != rows[2]["train_loss"], "two seeds gave the same loss"
+
+
+def test_manifest_and_cache(shared_clone: Project) -> None:
+    manifest = json.loads(shared_clone.text("data/tensors/manifest.json"))
+    assert manifest["source"] == "data/synthetic"
+    assert manifest["classes"] == ["cubes", "spheres"]
+    assert manifest["counts"] == {
+        "train": {"cubes": 10, "spheres": 10},
+        "validation": {"cubes": 3, "spheres": 3},
+        "test": {"cubes": 7, "spheres": 7},
+    }
+    assert manifest["channels"] == {"rgb": 4, "lidar": 4} and manifest["image_size"] == 32
+    assert re.fullmatch("[0-9a-f]{64}", manifest["digest"])
+    assert manifest["statistics"]["rgb"]["std"][3] == 1, "alpha must never be normalised by its spread"
+
+
+def test_predictions_hold_validation_and_test_rows(shared_clone: Project) -> None:
+    for name in MODELS:
+        table = pq.read_table(shared_clone.path(f"reports/predictions/{name}.parquet"))
+        assert table.column_names == ["model", "seed", "split", "group", "scene", "label", "logit_0"]
+        assert set(table["split"].to_pylist()) == {"validation", "test"}
+        assert len(table) == 2 * (6 + 14)
+
+
+def test_comparison_has_the_contracts_columns(shared_clone: Project) -> None:
+    rows = read_csv(shared_clone.path("reports/comparison.csv"))
+    assert [row["model"] for row in rows] == [*MODELS, "prior", "return_count"]
+    needed = "model kind seeds parameters weights_mib epoch_s peak_memory_mib latency_ms flops_m verdict"
+    intervals = ["val_loss", *(f"test_{metric}" for metric in METRICS)]
+    needed_columns = [*needed.split(), *(n + end for n in intervals for end in ("", "_low", "_high"))]
+    assert set(needed_columns) <= set(rows[0])
+    for row in rows[:6]:
+        assert float(row["epoch_s"]) > 0 and float(row["peak_memory_mib"]) > 0 and row["verdict"]
+        assert float(row["test_loss_low"]) < float(row["test_loss"]) < float(row["test_loss_high"])
+    late, rgb, lidar = (next(r for r in rows if r["model"] == m) for m in ("late", "rgb", "lidar"))
+    assert int(late["parameters"]) == int(rgb["parameters"]) + int(lidar["parameters"]) + 41
+
+
+def test_headline_is_flat_and_follows_fusion(shared_clone: Project) -> None:
+    metrics = json.loads(shared_clone.text("reports/metrics.json"))
+    assert list(metrics) == [
+        "val_loss",
+        "test_loss",
+        "test_accuracy",
+        "test_balanced_accuracy",
+        "test_f1",
+        "test_auroc",
+        "test_ece",
+        "parameters_m",
+    ]
+    row = next(
+        row
+        for row in read_csv(shared_clone.path("reports/comparison.csv"))
+        if row["model"] == "concatenation"
+    )
+    assert metrics["test_loss"] == pytest.approx(float(row["test_loss"]), rel=1e-4)
+
+
+def test_report_shows_everything(shared_clone: Project) -> None:
+    report = shared_clone.text("reports/report.md")
+    assert headings(report) == [
+        "The answer",
+        "The notebook's table",
+        "All models",
+        "Learning",
+        "What is significant",
+        "Advantages and limitations",
+        "Analysis",
+        "Data",
+        "How to reproduce",
+    ]
+    table = report.split("## The notebook's table")[1]
+    header = next(line for line in table.splitlines() if line.startswith("| Metrics"))
+    architectures = [cell.strip() for cell in header.strip("|").split("|")][1:]
+    assert architectures == [
+        "Intermediate Fusion (Concatenation)",
+        "Intermediate Fusion (Addition)",
+        "Intermediate Fusion (Hadamard)",
+        "Late Fusion",
+    ]
+    rows = re.findall(
+        r"^\| (Validation Loss|Parameters \(M\)|Training Time / epoch \(s\)|GPU Memory \(MB\))", table, re.M
+    )
+    assert len(rows) == 4
+    assert "no GPU" in table
+    assert re.search(r"^\| class prior .* the class prior +\|$", report, re.M)
+    # Two epochs on twenty samples teach nothing, and the report has to say so.
+    assert "no better than the class prior" in report
+    assert "can be significant" in report
+    words = len(report.split("## Analysis")[1].split("## ")[0].split())
+    assert 200 <= words <= 400
+    images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report)
+    assert len(images) >= 4
+    for image in images:
+        assert shared_clone.path(f"reports/{image}").is_file()
+    assert "<" not in re.sub(r"`[^`]*`", "", report), "HTML in the report"
+
+
+def test_nothing_to_do_runs_nothing(shared_clone: Project) -> None:
+    output = shared_clone.run("dvc", "repro").stdout
+    assert stages_run(output) == []
+    assert shared_clone.changed_files() == []
+
+
+def test_another_fusion_runs_three_cheap_stages(clone: Project) -> None:
+    before = json.loads(clone.text("reports/metrics.json"))
+    started = time.monotonic()
+    output = clone.run("dvc", "exp", "run", "-S", "fusion=addition", "--name", "added").stdout
+    seconds = time.monotonic() - started
+    assert stages_run(output) == ["check", "headline", "report"]
+    assert seconds < 20
+    assert json.loads(clone.text("reports/metrics.json")) != before
+    assert "**addition**" in clone.text("reports/report.md")
+    difference = clone.run("dvc", "metrics", "diff", "main", "added").stdout
+    assert "test_balanced_accuracy" in difference and "val_loss" in difference
+    shown = clone.run(
+        "dvc", "exp", "show", "--only-changed", "--drop", "^(State|Executor|reports|models|data|stages)"
+    ).stdout
+    assert "added" in shown and "test_loss" in shown
+
+
+def test_there_and_back_trains_nothing(clone: Project) -> None:
+    """An earlier setting comes back from the run cache, as if it had never been left."""
+    reports = {path.name: path.read_bytes() for path in clone.path("reports").glob("*.*")}
+    clone.set(train__learning_rate=0.0002)
+    there = stages_run(clone.run("dvc", "repro").stdout)
+    assert "train_unimodal@rgb" in there and "train_late@late" in there
+    clone.set(train__learning_rate=0.001)
+    back = stages_run(clone.run("dvc", "repro").stdout)
+    assert not [stage for stage in back if stage.startswith(("train", "evaluate", "export", "synthesize"))]
+    for name in ("metrics.json", "statistics.json"):
+        assert clone.path(f"reports/{name}").read_bytes() == reports[name]
+
+
+def test_headline_trains_what_its_fusion_needs(clone: Project) -> None:
+    clone.set(train__epochs=1, fusion="addition")
+    ran = stages_run(clone.run("dvc", "repro", "headline").stdout)
+    assert [stage for stage in ran if stage.startswith("train")] == ["train_intermediate@addition"]
+
+
+def test_workers_are_no_reason_to_train(clone: Project) -> None:
+    clone.set(train__workers=1)
+    ran = stages_run(clone.run("dvc", "repro").stdout)
+    assert not [stage for stage in ran if stage.startswith("train")]
+
+
+def test_forced_repetition_changes_no_hash(clone: Project) -> None:
+    """Everything from rendering to statistics repeats to the last bit, with any number of workers."""
+    clone.set(train__workers=1)
+    before = output_hashes(clone)
+    clone.run("dvc", "repro", "-f")
+    after = output_hashes(clone)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name for name in changed if not name.startswith(NOT_REPEATABLE)} == set()
+
+
+def output_hashes(project: Project) -> dict[str, str]:
+    """A hash for every file that the pipeline wrote."""
+    files = [
+        path
+        for folder in ("data", "models", "reports")
+        for path in sorted(project.path(folder).rglob("*"))
+        if path.is_file() and path.name != ".gitignore"
+    ]
+    return {
+        path.relative_to(project.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_a_queue_runs_two_experiments_at_once(clone: Project) -> None:
+    clone.run("dvc", "exp", "run", "--queue", "-S", "fusion=addition,hadamard")
+    clone.run("dvc", "queue", "start", "-j", "2")
+    deadline = time.monotonic() + 180
+    while (status := clone.run("dvc", "queue", "status").stdout).count("Success") < 2:
+        assert "Failed" not in status, status
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    shown = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+    text = json.dumps(shown)
+    assert '"fusion": "addition"' in text and '"fusion": "hadamard"' in text
+
+
+def test_plots_show_every_models_curves(shared_clone: Project, tmp_path: Path) -> None:
+    shared_clone.run("dvc", "plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    for name in MODELS:
+        assert f"{name}.csv" in page
+    assert "valid_loss" in page
+
+
+def test_a_model_can_be_added_and_nothing_else_trains(clone: Project) -> None:
+    """A file in fusions/ and a name in params.yaml: no other place to edit."""
+    source = clone.text("stages/lib/fusions/addition.py")
+    source = source.replace("class Addition", "class Mean").replace("rgb + lidar\n", "(rgb + lidar) / 2\n")
+    clone.path("stages/lib/fusions/mean.py").write_text(source)
+    clone.set(intermediate=["concatenation", "addition", "hadamard", "mean"])
+    ran = stages_run(clone.run("dvc", "repro").stdout)
+    assert [stage for stage in ran if stage.startswith(("train", "evaluate"))] == [
+        "train_intermediate@mean",
+        "evaluate_intermediate@mean",
+    ]
+    assert "Intermediate Fusion (Mean)" in clone.text("reports/report.md")
+
+
+def test_no_pickle_in_the_cache(shared_clone: Project) -> None:
+    suffixes = {
+        path.suffix
+        for folder in ("data/tensors", "models", "reports")
+        for path in shared_clone.path(folder).rglob("*")
+        if path.is_file()
+    }
+    assert suffixes <= {".safetensors", ".json", ".parquet", ".csv", ".png", ".md", ""}
