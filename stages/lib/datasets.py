@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import random
 import re
 from collections.abc import Iterable, Iterator
@@ -215,7 +216,7 @@ def require_dataset_folder(folder: Path) -> None:
 def _relative(path: Path, folder: Path) -> Path:
     """The path inside the folder; a path outside it stays as it is."""
     try:
-        return path.relative_to(folder.resolve())
+        return path.relative_to(os.path.abspath(folder))
     except ValueError:
         return path
 
