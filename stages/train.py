@@ -34,7 +34,7 @@ def main() -> None:
         device=device,
         threads=settings.train.threads,
     )
-    outcomes = runs.train_seeds(job, settings.seeds, workers)
+    outcomes = runs.train_seeds(name, job, settings.seeds, workers=workers, epochs=recipe.epochs)
     runs.write(
         name,
         outcomes,

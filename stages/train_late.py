@@ -9,6 +9,7 @@ the head's weights among them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -32,7 +33,7 @@ def main() -> None:
     device = training.choose_device(settings.train.device)
     workers = runs.num_workers(settings.train.workers, len(settings.seeds), device)
     job = partial(train_head, name, manifest, sizes, recipe, device, settings.train.threads)
-    outcomes = runs.train_seeds(job, settings.seeds, workers)
+    outcomes = runs.train_seeds(name, job, settings.seeds, workers=workers, epochs=recipe.epochs)
     runs.write(
         name,
         outcomes,
@@ -48,7 +49,9 @@ def train_head(
     recipe: Recipe,
     device: torch.device,
     threads: int,
+    *,
     seed: int,
+    tell: Callable[[str], None],
 ) -> Outcome:
     return runs.train_one(
         name,
@@ -58,6 +61,7 @@ def train_head(
         seed=seed,
         device=device,
         threads=threads,
+        tell=tell,
     )
 
 

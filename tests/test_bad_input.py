@@ -36,7 +36,7 @@ def restore(project: Project) -> None:
         ({"fusion": "sum"}, ["fusion", "'sum'", "concatenation, addition, hadamard, late"]),
         ({"fusion": "rgb"}, ["fusion", "'rgb'", "concatenation"]),
         ({"intermediate": ["concatenation", "sum"]}, ["intermediate", "'sum'", "addition"]),
-        ({"late": ["addition"]}, ["late", "'addition'"]),
+        ({"late": ["later"]}, ["late", "unknown name 'later'", "it can hold late"]),
         ({"unimodal": ["rgb"]}, ["unimodal", "'lidar' is missing"]),
         ({"intermediate": []}, ["'intermediate' is empty"]),
         ({"seeds": []}, ["'seeds' is empty"]),
@@ -68,6 +68,22 @@ def test_misspelt_key(shared_clone: Project) -> None:
         assert "missing key 'train.precision'" in line
     finally:
         restore(shared_clone)
+
+
+def test_a_model_in_two_lists(shared_clone: Project) -> None:
+    """DVC itself refuses two stages with one output; the check, which `make repro` runs first, says why."""
+    try:
+        shared_clone.set(late=["addition"])
+        line = refused(shared_clone, "python", "-m", "stages.check")
+        assert "late: unknown name 'addition'; it can hold late" in line
+    finally:
+        restore(shared_clone)
+
+
+def test_a_diverging_run_names_model_seed_and_epoch(clone: Project) -> None:
+    clone.set(train__learning_rate=1e30, train__schedule="constant")
+    line = refused(clone, "python", "-m", "stages.train", "addition")
+    assert "addition, seed " in line and "in epoch 1" in line and "train.learning_rate" in line
 
 
 def test_experiment_with_an_unknown_fusion_loses_nothing(clone: Project) -> None:
@@ -115,6 +131,11 @@ def other_channels(number: int, rgb: object, lidar: object) -> None:
         Image.new("L", (24, 24)).save(rgb.filepath)
 
 
+def same_picture(number: int, rgb: object, lidar: object) -> None:
+    if number == 5:
+        rgb.filepath = rgb.filepath.replace("005.png", "000.png")
+
+
 def broken_picture(number: int, rgb: object, lidar: object) -> None:
     if number == 5:
         path = Path(rgb.filepath)
@@ -147,6 +168,7 @@ def broken_picture(number: int, rgb: object, lidar: object) -> None:
         (not_finite, {}, ["002", "NaN or infinite"]),
         (other_channels, {}, ["007.png", "1 colour channels", "3"]),
         (broken_picture, {}, ["005.png", "unreadable picture"]),
+        (same_picture, {}, ["000", "belongs to several groups"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else getattr(value, "__name__", None) or str(value),
 )

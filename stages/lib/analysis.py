@@ -214,17 +214,19 @@ def _size_and_success(found: Findings) -> str:
 
 
 def _recommendations(found: Findings) -> str:
-    text = ""
-    if any(model.name == "concatenation" for model in found.fusions):
+    text = (
+        "Take intermediate fusion when both sensors are recorded together and there are samples enough to "
+        "learn how they relate. "
+    )
+    if "concatenation" in found.models:
         text += (
-            "Take concatenation when memory allows and nothing is known about how the sensors relate: it "
-            "discards nothing. "
+            "Within it, concatenation is the choice when memory allows and nothing is known about the "
+            "sensors: it discards nothing. "
         )
     if {"addition", "hadamard"} & found.models.keys():
         text += (
-            "Take an element-wise operator, addition before a product, when parameters are dear and the two "
-            "rasters are aligned; a product is risky where a sensor can fall silent, since it silences the "
-            "other too. "
+            "An element-wise operator suits when parameters are dear and the two rasters are aligned, a "
+            "product only where neither sensor can fall silent, since it would silence the other too. "
         )
     if found.of_kind("late"):
         text += (

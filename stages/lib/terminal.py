@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -37,6 +39,45 @@ def progress(items: Iterable[T], label: str, total: int | None = None, unit: str
         count += 1
     if not interactive:
         print(f"{label}: {count:,} {unit}", file=sys.stderr)
+
+
+class EpochProgress:
+    """Progress of several training runs at once: one bar with the latest losses.
+
+    Runs in other processes tell each finished epoch through `tell`, which can be pickled; a thread of
+    this process draws. Where the output is no terminal, each epoch is a line.
+    """
+
+    def __init__(self, label: str, total_epochs: int) -> None:
+        self._label = label
+        self._interactive = sys.stderr.isatty()
+        self._bar = tqdm(desc=label, total=total_epochs, unit=" epochs", disable=not self._interactive)
+        self._manager = multiprocessing.Manager()
+        self._queue = self._manager.Queue()
+        self._drawer = threading.Thread(target=self._draw, daemon=True)
+
+    @property
+    def tell(self) -> Callable[[str], None]:
+        """Takes a text on each epoch that is done."""
+        return self._queue.put
+
+    def __enter__(self) -> EpochProgress:
+        self._drawer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._drawer.join()
+        self._bar.close()
+        self._manager.shutdown()
+
+    def _draw(self) -> None:
+        while (text := self._queue.get()) is not None:
+            if self._interactive:
+                self._bar.update()
+                self._bar.set_postfix_str(text)
+            else:
+                report_line(f"{self._label}: {text}")
 
 
 def report_line(text: str) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class Outcome:
     peak_memory_mib: float
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """What a network learns from: two inputs and a label per sample."""
 

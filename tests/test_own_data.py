@@ -1,0 +1,87 @@
+"""Somebody's own dataset, and the notebook's recipe on it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from builders import write_dataset
+from conftest import Project
+
+from stages.lib.evaluations import Metrics
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def test_own_dataset_in_one_command(clone: Project, tmp_path: Path) -> None:
+    """Three classes, grey pictures, no scenes, names of its own: all from params.yaml."""
+    folder = write_dataset(
+        tmp_path / "mine", mode="L", slices=("camera", "velodyne"), label_field="kind", groups=45
+    )
+    overrides = [
+        f"dataset.path={folder}",
+        "dataset.rgb.slice=camera",
+        "dataset.lidar.slice=velodyne",
+        "dataset.label_field=kind",
+        "dataset.scene_field=null",
+    ]
+    arguments = [word for override in overrides for word in ("-S", override)]
+    output = clone.run("dvc", "exp", "run", *arguments, "headline", "report").stdout
+    ran = stages_run(output)
+    assert "synthesize" not in ran and "export" in ran and "train_late@late" in ran
+    report = clone.text("reports/report.md")
+    assert "3 classes (ball, cone, cube)" in report
+    story = json.loads(clone.text("models/late/seed-51.json"))
+    assert story["architecture"]["num_logits"] == 3 and story["architecture"]["rgb_channels"] == 1
+
+
+def test_real_data_of_seven_classes(clone: Project, pandaset: Path) -> None:
+    clone.run("dvc", "exp", "run", "-S", f"dataset.path={pandaset}", "headline", "report")
+    metrics = json.loads(clone.text("reports/metrics.json"))
+    assert {f"test_{name}" for name in Metrics.__dataclass_fields__} <= metrics.keys()
+    manifest = json.loads(clone.text("data/tensors/manifest.json"))
+    assert len(manifest["classes"]) == 7 and manifest["channels"]["rgb"] == 3
+
+
+def test_without_a_test_split(clone: Project, tmp_path: Path) -> None:
+    """As the notebook's data: training and validation as tagged, and nothing pretends to be a test."""
+    folder = write_dataset(tmp_path / "mine", splits=("train", "train", "validation"))
+    clone.run("dvc", "exp", "run", "-S", f"dataset.path={folder}", "headline", "report")
+    metrics = json.loads(clone.text("reports/metrics.json"))
+    assert list(metrics) == ["val_loss", "parameters_m"]
+    report = clone.text("reports/report.md")
+    assert "no test split" in report and "they flatter every model" in report
+    assert "no field 'scene' (dataset.scene_field)" in report
+    with clone.path("reports/comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["test_loss"] == "" and float(row["val_loss"]) > 0 for row in rows)
+
+
+def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
+    """`make notebook` leaves the committed run alone and reports beside it."""
+    folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
+    clone.path(".venv").mkdir()
+    (clone.path(".venv") / "bin").mkdir()
+    (clone.path(".venv") / "bin" / "activate").touch()
+    clone.path(".venv/.ready").touch()
+    output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
+    assert "wrote reports/notebook/report.md" in output
+    assert clone.changed_files() == []
+    report = clone.text("reports/notebook/report.md")
+    assert "cilp-assessment" in report
+    for setting in ("Seeds 51;", "2 epochs", "batches of 32", "constant learning rate of 0.0001"):
+        assert setting in report
+    assert "Inputs are raw" in report and "one seed" in report
+    assert len(list(clone.path("reports/notebook/figures").glob("*.png"))) >= 4
+
+
+def test_notebook_recipe_wants_a_dataset(shared_clone: Project) -> None:
+    for given, message in (([], "make notebook DATASET=folder"), (["nowhere"], "no folder 'nowhere'")):
+        done = shared_clone.run(
+            "python", "-m", "stages.lib.recipes", "notebook", *(given or [""]), check=False
+        )
+        assert done.returncode == 1 and message in done.stdout and "Traceback" not in done.stdout
