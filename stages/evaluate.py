@@ -28,7 +28,7 @@ def main() -> None:
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     device = training.choose_device(settings.train.device)
-    training.make_deterministic(torch.get_num_threads())
+    training.prepare_process(torch.get_num_threads())
     predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
     stored.write(name, predictions)
     network = runs.load_network(name, settings.seeds[0], sizes)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,8 @@ TINY = {
     "train.epochs": 2,
     "train.batch_size": 8,
     "train.late.epochs": 3,
+    # In one process: nothing so small is worth starting another. Tests of parallel workers ask for two.
+    "train.workers": 1,
 }
 
 
@@ -102,9 +105,23 @@ def copy_working_tree(target: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The whole pipeline, run with tiny settings and committed. Clone it; don't change it."""
-    project = Project(tmp_path_factory.mktemp("tiny") / "project")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The whole pipeline, run with tiny settings and committed. Clone it; don't change it.
+
+    Parallel test processes share one: the first makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    project = Project(shared / "tiny-run")
+    with FileLock(shared / "tiny-run.lock"):
+        if not (shared / "tiny-run.done").exists():
+            shutil.rmtree(project.folder, ignore_errors=True)
+            make_tiny_run(project)
+            (shared / "tiny-run.done").touch()
+    return project
+
+
+def make_tiny_run(project: Project) -> None:
     project.folder.mkdir()
     copy_working_tree(project.folder)
     set_params(project.folder, TINY)
@@ -112,7 +129,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("python", "-m", "stages.check")
     project.run("dvc", "repro")
     project.commit("A tiny run")
-    return project
 
 
 @pytest.fixture

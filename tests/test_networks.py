@@ -63,6 +63,24 @@ def test_default_settings_are_the_notebooks_sizes() -> None:
     assert network.late_hidden == NOTEBOOK.late_hidden
 
 
+def test_pooling_before_relu_is_the_notebooks_network_bit_for_bit() -> None:
+    """Outputs and gradients equal those of convolution, ReLU, pooling, in the notebook's order."""
+    ours = networks.encoder(4, (5, 6, 7))
+    convolutions = [layer for layer in ours if isinstance(layer, torch.nn.Conv2d)]
+    theirs = torch.nn.Sequential(
+        *(part for layer in convolutions for part in (layer, torch.nn.ReLU(), torch.nn.MaxPool2d(2)))
+    )
+    pictures = torch.rand(3, 4, 32, 32)
+    gradients = []
+    for network in (ours, theirs):
+        network.zero_grad()
+        features = network(pictures)
+        features.square().sum().backward()
+        gradients.append([features.detach(), *(layer.weight.grad.clone() for layer in convolutions)])
+    for left, right in zip(*gradients, strict=True):
+        assert torch.equal(left, right)
+
+
 @pytest.mark.parametrize("name", ["rgb", "lidar", *INTERMEDIATE, *LATE])
 @pytest.mark.parametrize("sizes", [NOTEBOOK, SEVEN_CLASSES], ids=["notebook", "seven classes"])
 def test_every_network_gives_a_logit_per_class(name: str, sizes: Architecture) -> None:

@@ -192,14 +192,14 @@ def test_headline_trains_what_its_fusion_needs(clone: Project) -> None:
 
 
 def test_workers_are_no_reason_to_train(clone: Project) -> None:
-    clone.set(train__workers=1)
+    clone.set(train__workers=2)
     ran = stages_run(clone.run("dvc", "repro").stdout)
     assert not [stage for stage in ran if stage.startswith("train")]
 
 
 def test_forced_repetition_changes_no_hash(clone: Project) -> None:
     """Everything from rendering to statistics repeats to the last bit, with any number of workers."""
-    clone.set(train__workers=1)
+    clone.set(train__workers=2)
     before = output_hashes(clone)
     clone.run("dvc", "repro", "-f")
     after = output_hashes(clone)

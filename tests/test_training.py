@@ -36,7 +36,7 @@ class RandomInputs:
 
 
 def trained(seed: int, recipe: Recipe = RECIPE, name: str = "addition") -> training.Outcome:
-    training.make_deterministic(threads=1)
+    training.prepare_process(threads=1)
     network = training.seeded_build(lambda: networks.build(name, SIZES), seed)
     return training.fit(
         network,

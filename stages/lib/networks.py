@@ -30,10 +30,14 @@ class Architecture:
 
 
 def encoder(in_channels: int, channels: tuple[int, ...]) -> nn.Sequential:
-    """3x3 convolutions with padding 1, each followed by ReLU and 2x2 max pooling."""
+    """3x3 convolutions with padding 1, each followed by ReLU and 2x2 max pooling.
+
+    Pooling comes before ReLU here: the largest of rectified values is the rectified largest value, bit
+    for bit, and ReLU then has a quarter of the work.
+    """
     layers: list[nn.Module] = []
     for out_channels in channels:
-        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
         in_channels = out_channels
     return nn.Sequential(*layers)
 

@@ -100,7 +100,7 @@ def train_one(
         inputs: gives training and validation inputs.
         tell: told each finished epoch in words.
     """
-    training.make_deterministic(threads)
+    training.prepare_process(threads)
     train, validation = inputs()
     network = training.seeded_build(build, seed)
 
