@@ -64,7 +64,8 @@ def test_links_and_files_exist() -> None:
     tree = text.split("## What lies where")[1].split("```")[1]
     folder = ""
     for line in tree.strip().splitlines():
-        names = re.findall(r"[\w/]+\.(?:py|yaml)|\w[\w/]*/", line)
+        entry = re.split(r"\s{2,}", line.strip())[0]
+        names = re.findall(r"[\w/]+\.(?:py|yaml)|\w[\w/]*/", entry)
         if line[0] != " ":
             folder = names[0] if names[0].endswith("/") else ""
             assert (README.parent / names[0]).exists(), names[0]
