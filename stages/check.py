@@ -8,10 +8,11 @@ stages that follow, which depend on the keys they read.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from stages.lib import fusions, params, terminal
-from stages.lib.params import Params
+from stages.lib.params import Params, Synthetic
 from stages.lib.terminal import UserError
 
 PASSED = Path("data/params.ok")
@@ -24,6 +25,7 @@ def main() -> None:
     check_lists(settings)
     check_fusion(settings)
     check_splits(settings)
+    check_view(settings.synthetic)
     check_dataset(Path(settings.dataset.path))
     PASSED.parent.mkdir(exist_ok=True)
     PASSED.write_text("params.yaml is valid\n")
@@ -72,15 +74,29 @@ def check_splits(settings: Params) -> None:
         )
 
 
+def check_view(synthetic: Synthetic) -> None:
+    """The nearest and largest object of the built-in dataset stays inside the field of view."""
+    half_view_rad = 0.27
+    # A cube's corners reach sqrt(3) / 2 edges of 1.447 radii from its centre.
+    reach_rad = math.atan(1.253 * synthetic.radius_m[1] / synthetic.distance_m[0])
+    if reach_rad >= half_view_rad:
+        raise UserError(
+            f"params.yaml: synthetic: an object of radius {synthetic.radius_m[1]:g} m at "
+            f"{synthetic.distance_m[0]:g} m does not fit the field of view; "
+            "raise distance_m or lower radius_m"
+        )
+
+
 def check_dataset(folder: Path) -> None:
     """The dataset is there; the built-in one is made by the next stage."""
     if folder == SYNTHETIC:
         return
     if not folder.is_dir():
         raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
-    if not (folder / "metadata.json").is_file():
+    missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
+    if missing:
         raise UserError(
-            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no metadata.json); "
+            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no {missing[0]}); "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )
 

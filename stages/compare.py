@@ -20,7 +20,7 @@ from stages.lib.manifest import Manifest
 from stages.lib.plots import Figure
 
 FIGURES = Path("reports/figures")
-SAMPLES_PER_CLASS = 4
+MOST_SAMPLES = 8  # in the figure of samples, shared by the classes
 
 
 def main() -> None:
@@ -30,7 +30,8 @@ def main() -> None:
         settings.model_names(), settings.fusion_names(), manifest, settings.report.confidence
     )
     comparison.write_csv(compared)
-    comparison.write_statistics(compared, manifest)
+    last_epoch_best = comparison.count_last_epoch_best(settings.model_names())
+    comparison.write_statistics(compared, manifest, last_epoch_best)
     draw_figures(compared, settings.model_names(), manifest)
 
 
@@ -55,6 +56,7 @@ def draw_metric_bars(compared: Comparison, names: list[str]) -> Figure:
         {name: (summary.low, summary.high) for name, summary in summaries.items()},
         chance=compared.models["prior"].metrics[compared.split]["balanced_accuracy"].mean,
         label=f"balanced accuracy, {compared.split} split",
+        confidence=compared.confidence,
     )
 
 
@@ -64,14 +66,14 @@ def draw_sizes(compared: Comparison, names: list[str]) -> Figure:
 
 
 def draw_samples(manifest: Manifest) -> Figure:
-    """The first training groups of each class."""
+    """Training groups of every class, each of a scene of its own."""
     groups = tensors.read_groups(tensors.FOLDER, "train")
     split = tensors.Split(tensors.FOLDER, manifest, "train")
-    chosen = [
-        index
-        for label in range(len(manifest.classes))
-        for index in [i for i, group in enumerate(groups) if group.label == label][:SAMPLES_PER_CLASS]
-    ][:16]
+    per_class = max(1, MOST_SAMPLES // len(manifest.classes))
+    chosen: list[int] = []
+    for label in range(len(manifest.classes)):
+        one_per_scene = {group.scene: i for i, group in enumerate(groups) if group.label == label}
+        chosen += list(one_per_scene.values())[:per_class]
     pictures, depths = zip(*(split.stored(index) for index in chosen), strict=True)
     return plots.samples(
         [as_picture(rgb) for rgb in pictures],

@@ -25,6 +25,7 @@ from stages.lib.tensors import Split
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the model to evaluate")
     settings = params.load()
+    terminal.require_choice(name, settings.model_names(), "model")
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     device = training.choose_device(settings.train.device)
@@ -40,7 +41,7 @@ def main() -> None:
             seeds=stored.measure_seeds(predictions),
         )
     )
-    evaluations.write_timing(name, cost.latency(network, sizes, device))
+    evaluations.write_timing(name, cost.latency(network, sizes, device, threads=settings.train.threads))
 
 
 def predict_splits(

@@ -51,7 +51,12 @@ def write_tensors(reader: GroupReader, dataset: Dataset, export: Export) -> Mani
             rgb=rgb,
             xyza=xyza,
         )
-    return writer.close(source=dataset.path, normalize=export.normalize, warnings=reader.warnings)
+    return writer.close(
+        source=dataset.path,
+        orientation=dataset.lidar.orientation,
+        normalize=export.normalize,
+        warnings=reader.warnings,
+    )
 
 
 if __name__ == "__main__":

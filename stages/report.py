@@ -41,7 +41,7 @@ def main() -> None:
         answer(found, settings.fusion, headline),
         notebook_table(settings, rows, statistics, timing),
         full_table(rows, statistics, manifest),
-        curves(),
+        curves(statistics),
         significance(statistics),
         advantages(settings),
         written_analysis(found),
@@ -95,7 +95,7 @@ def notebook_table(
     losses = [statistics["models"][name]["metrics"]["validation"]["loss"] for name in names]
     table = [
         ["Validation Loss", *(spread(loss) for loss in losses)],
-        ["Parameters (M)", *(number(rows[name]["parameters"], 4, 1e-6) for name in names)],
+        ["Parameters (M)", *(millions(rows[name]["parameters"]) for name in names)],
         ["Training Time / epoch (s)", *with_nets],
         [
             "GPU Memory (MB)",
@@ -103,8 +103,11 @@ def notebook_table(
         ],
     ]
     headers = ["Metrics", *(architecture_title(name, rows[name]["kind"]) for name in names)]
-    seeds = "one seed" if len(settings.seeds) == 1 else f"{len(settings.seeds)} seeds"
-    notes = [f"Mean ± standard deviation over {seeds}; best epoch by validation loss."]
+    notes = ["One seed; best epoch by validation loss."]
+    if len(settings.seeds) > 1:
+        notes = [
+            f"Mean ± standard deviation over {len(settings.seeds)} seeds; best epoch by validation loss."
+        ]
     if any(rows[name]["kind"] == "late" for name in names):
         notes.append(
             "Late fusion's time is that of its own head, over cached logits of the frozen nets; in brackets "
@@ -143,7 +146,7 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
                 *(spread(metrics[split][metric]) for metric in shown),
                 test_loss,
                 spread(metrics["validation"]["loss"]),
-                number(rows[name]["parameters"], 2, 1e-6),
+                millions(rows[name]["parameters"]),
                 number(rows[name]["latency_ms"], 1),
                 model["verdict"],
             ]
@@ -165,13 +168,25 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         "frequencies of the training split; *return count* is a logistic regression on the number of LiDAR "
         "returns and their mean range. A model is better than the class prior when the interval of their "
         f"difference in {split} loss, over scenes and over seeds, excludes zero. Latency is one sample on "
-        "the machine named below.\n\n"
+        "the machine named below, with as many threads as in training.\n\n"
         + picture("parameters", "Loss of every model over its number of parameters")
     )
 
 
-def curves() -> str:
-    return "## Learning\n\n" + picture("loss_curves", "Training and validation loss over the epochs")
+def curves(statistics: dict[str, Any]) -> str:
+    last = statistics["last_epoch_best"]
+    counts = ", ".join(f"{name} {count}" for name, count in last.items() if count)
+    note = "In no run was the last epoch the best one."
+    if counts:
+        note = (
+            f"Runs, of {len(statistics['seeds'])} each, whose best epoch was the last one: {counts}. Those might "
+            "have gone on improving, and with more epochs the order might change."
+        )
+    return (
+        "## Learning\n\n"
+        + picture("loss_curves", "Training and validation loss over the epochs")
+        + f"\n\n{note}"
+    )
 
 
 def significance(statistics: dict[str, Any]) -> str:
@@ -182,9 +197,6 @@ def significance(statistics: dict[str, Any]) -> str:
         contrast = model["contrast"]
         if contrast is None:
             continue
-        interval = "one seed, none"
-        if contrast["low"] is not None:
-            interval = f"{contrast['low']:+.4f} to {contrast['high']:+.4f}"
         outcome = "not decided"
         if contrast["decided"]:
             outcome = "worse" if contrast["difference"] > 0 else "better"
@@ -192,16 +204,18 @@ def significance(statistics: dict[str, Any]) -> str:
             [
                 name,
                 f"{contrast['difference']:+.4f}",
-                interval,
-                f"{contrast['p']:.3f}",
-                f"{contrast['p_holm']:.3f}",
+                between(contrast["over_seeds"]),
+                between(contrast["over_scenes"]),
+                "-" if contrast["p"] is None else f"{contrast['p']:.3f}",
+                "-" if contrast["p_holm"] is None else f"{contrast['p_holm']:.3f}",
                 outcome,
             ]
         )
     headers = [
         f"Against {reference}",
         f"Difference in {statistics['split']} loss",
-        "95 % interval" if statistics["confidence"] == 0.95 else "Interval",
+        f"{statistics['confidence']:.0%} over seeds",
+        f"{statistics['confidence']:.0%} over scenes",
         "p",
         "p (Holm)",
         "Outcome",
@@ -210,14 +224,23 @@ def significance(statistics: dict[str, Any]) -> str:
     return (
         "## What is significant\n\n"
         + markdown(table, headers)
-        + f"\n\nThe reference, {reference}, is the fusion with the least mean validation loss, so the "
-        f"{statistics['split']} split had no say in choosing it"
-        + (". " if statistics["split"] == "test" else "; but there is no test split, so the data did. ")
-        + "Differences are paired by seed, p values are exact sign-flip tests over seeds, corrected for "
-        "their number by Holm's method. A difference is claimed only when the corrected p is below 0.05 and "
-        f"the interval excludes zero. That takes at least {statistics['seeds_needed']} seeds; this run has "
-        f"{seeds}."
+        + f"\n\nThe reference, {reference}, is the fusion with the least mean validation loss. "
+        + (
+            "The test split had no say in choosing it. "
+            if statistics["split"] == "test"
+            else "It was chosen on the very split that it is judged on here, for want of a test split. "
+        )
+        + "Differences are paired by seed and sample; p values are sign-flip tests over seeds, exact up to 20, "
+        "corrected for their number by Holm's method. A difference is claimed only when the corrected p is "
+        "below 0.05 and both intervals exclude zero: over seeds, as if the models were trained again, and over "
+        f"scenes, as if other scenes were tested. That takes at least {statistics['seeds_needed']} seeds; this "
+        f"run has {seeds}."
     )
+
+
+def between(bounds: list[float | None]) -> str:
+    low, high = bounds
+    return "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def advantages(settings: Params) -> str:
@@ -252,7 +275,7 @@ def data(manifest: Manifest) -> str:
         "## Data\n\n"
         + markdown(table, ["Groups", *manifest.classes, "Scenes"])
         + warnings
-        + f"\n\n{inputs}\n\n"
+        + f"\n\nOrientation of the rasters: {manifest.orientation}. {inputs}\n\n"
         + picture("samples", "Training samples of each class, RGB over LiDAR depth")
     )
 
@@ -261,19 +284,28 @@ def reproduction(settings: Params, timing: dict[str, Any], manifest: Manifest) -
     train = settings.train
     machine = timing["gpu"] or f"{timing['cpu_cores']} CPU cores, no GPU"
     versions = ", ".join(f"{name} {version}" for name, version in timing["versions"].items())
+    recipe = (
+        f"{plural(train.epochs, 'epoch')}, batches of {train.batch_size}, Adam with a {train.schedule} "
+        f"learning rate of {train.learning_rate:g}, {train.precision}; late fusion's head "
+        f"{plural(train.late.epochs, 'epoch')} at {train.late.learning_rate:g}"
+    )
+    machinery = (
+        f"{machine}, {plural(timing['workers'], 'seed')} at a time with "
+        f"{plural(timing['threads'], 'thread')} each; {versions}; {timing['platform']}"
+    )
     return (
         "## How to reproduce\n\n"
-        f"`make repro` in a clone of this revision. Seeds {', '.join(map(str, settings.seeds))}; "
-        f"{train.epochs} epochs, batches of {train.batch_size}, Adam with a {train.schedule} learning "
-        f"rate of {train.learning_rate:g}, {train.precision}; late fusion's head {train.late.epochs} epochs "
-        f"at {train.late.learning_rate:g}. Measured on {machine}, {timing['workers']} seeds at a time with "
-        f"{timing['threads']} thread(s) each; {versions}; {timing['platform']}. "
-        f"Data digest `{manifest.digest[:16]}`."
+        f"`make repro` in a clone of this revision. Seeds {', '.join(map(str, settings.seeds))}; {recipe}. "
+        f"Measured on {machinery}. Data digest `{manifest.digest[:16]}`."
     )
 
 
 def picture(name: str, description: str) -> str:
     return f"![{description}](figures/{name}.png)"
+
+
+def plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def markdown(table: list[list[Any]], headers: list[str]) -> str:
@@ -289,9 +321,14 @@ def spread(summary: dict[str, Any]) -> str:
     return f"{summary['mean']:.3f} ± {summary['sd']:.3f}"
 
 
-def number(cell: str, digits: int, factor: float = 1) -> str:
+def millions(cell: str) -> str:
+    """A count of parameters in millions, to the digits that the notebook prints; a dash for none."""
+    return f"{float(cell) / 1e6:.6g}" if cell else "-"
+
+
+def number(cell: str, digits: int) -> str:
     """A cell of comparison.csv, rounded; a dash where a baseline has none."""
-    return f"{float(cell) * factor:,.{digits}f}" if cell else "-"
+    return f"{float(cell):,.{digits}f}" if cell else "-"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from stages.lib.training import choose_device
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the model to train")
     settings = params.load()
+    terminal.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     recipe = runs.recipe_of(settings.train)

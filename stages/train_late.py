@@ -26,6 +26,7 @@ from stages.lib.training import CachedLogits, Outcome, Recipe
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the late fusion to train")
     settings = params.load()
+    terminal.require_choice(name, settings.late, "late fusion")
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     late = settings.train.late

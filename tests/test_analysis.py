@@ -27,8 +27,8 @@ def made_up(
             loss=loss,
             balanced_accuracy=1 - loss / 2,
             beats_prior=None if name == "prior" else beats_prior,
+            mean_below_prior=loss < losses.get("prior", 1),
             decided=name in decided,
-            verdict="",
         )
         for name, loss in losses.items()
     }
@@ -87,7 +87,10 @@ def test_ties_are_not_decided() -> None:
 def test_models_that_learned_nothing_are_not_ranked() -> None:
     found = CASES["no better than the prior"]
     assert "No answer yet" in analysis.answer(found)[0]
-    assert "does not beat the class prior" in text_of(found)
+    assert "is not shown to beat the class prior" in text_of(found)
+    hopeless = made_up({**TIED, "prior": 0.1}, beats_prior=False)
+    assert "is no better than always predicting" in analysis.answer(hopeless)[0]
+    assert "does not beat the class prior" in text_of(hopeless)
     assert "plausible reason" not in text_of(found)
 
 

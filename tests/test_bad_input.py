@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from builders import write_dataset
 from conftest import Project
 from PIL import Image
@@ -44,6 +45,8 @@ def restore(project: Project) -> None:
         ({"dataset__path": "data/nowhere"}, ["dataset.path", "no folder 'data/nowhere'"]),
         ({"dataset__path": "tests"}, ["dataset.path", "'tests' is no FiftyOneDataset", "metadata.json"]),
         ({"dataset__splits__test": "train"}, ["dataset.splits", "three different tags"]),
+        ({"synthetic__distance_m": [24, 12]}, ["synthetic.distance_m", "must not exceed the second"]),
+        ({"synthetic__distance_m": [2, 3]}, ["radius 1.5 m at 2 m", "does not fit the field of view"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -131,6 +134,11 @@ def other_channels(number: int, rgb: object, lidar: object) -> None:
         Image.new("L", (24, 24)).save(rgb.filepath)
 
 
+def contradict(number: int, rgb: object, lidar: object) -> None:
+    if number == 4:
+        lidar.ground_truth.label = "cube"
+
+
 def same_picture(number: int, rgb: object, lidar: object) -> None:
     if number == 5:
         rgb.filepath = rgb.filepath.replace("005.png", "000.png")
@@ -163,6 +171,7 @@ def broken_picture(number: int, rgb: object, lidar: object) -> None:
         (untag("train"), {}, ["train split is empty", "dataset.splits.train"]),
         (one_class, {}, ["one class only", "'cone'", "dataset.label_field"]),
         (drop_label, {}, ["004", "no label in 'ground_truth'"]),
+        (contradict, {}, ["004", "labelled 'cone' and 'cube'"]),
         (double_tag, {}, ["003", "several splits at once: test, train"]),
         (wrong_shape, {}, ["002", "(3, 24, 24)", "(4, H, W)"]),
         (not_finite, {}, ["002", "NaN or infinite"]),
@@ -214,6 +223,18 @@ def test_a_folder_that_fiftyone_cannot_load(shared_clone: Project, tmp_path: Pat
 def test_stages_say_what_they_expect(shared_clone: Project, command: list[str]) -> None:
     stage, *rest = command
     assert "expected one argument" in refused(shared_clone, "python", "-m", f"stages.{stage}", *rest)
+
+
+def test_cuda_that_is_not_there(clone: Project) -> None:
+    clone.set(train__device="cuda")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    assert "PyTorch finds no CUDA device" in refused(clone, "python", "-m", "stages.train", "rgb")
+
+
+def test_unknown_model(shared_clone: Project) -> None:
+    line = refused(shared_clone, "python", "-m", "stages.train", "bogus")
+    assert "unknown model 'bogus'" in line and "concatenation" in line
 
 
 def test_missing_inputs_name_the_stage_to_run(clone: Project) -> None:

@@ -154,6 +154,25 @@ def test_missing_scene_field_is_said_aloud(plain: Path, run_export: Callable[...
     assert manifest.scenes["train"] == 18
 
 
+def test_untagged_groups_are_counted(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data", splits=("train", "train", "validation", "test", "spare"))
+    manifest = run_export(folder)
+    assert "6 groups carry no split's tag" in manifest.warnings[0] and "spare" in manifest.warnings[0]
+    with pytest.raises(UserError, match=r"'tset' \(dataset.splits.test\), but 12 groups .* spare, test"):
+        run_export(folder, dataset__splits__test="tset")
+
+
+def test_a_class_that_training_lacks_is_said_aloud(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    def only_in_test(number: int, rgb: object, lidar: object) -> None:
+        if "test" in rgb.tags:
+            rgb.ground_truth.label = lidar.ground_truth.label = "rare"
+
+    manifest = run_export(write_dataset(tmp_path / "data", change=only_in_test))
+    assert "class 'rare' has no training group" in manifest.warnings[0]
+
+
 def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
     return [
         Group(f"g{i}", f"s{i % scenes}", "ab"[i % scenes % 2], split, Path(f"g{i}.png"), str(i))

@@ -128,9 +128,27 @@ def test_five_contrasts_need_eight_seeds() -> None:
 def test_a_claim_needs_enough_seeds() -> None:
     rng = np.random.default_rng(3)
     for count, decided in ((4, False), (8, True)):
-        base = rng.normal(0.5, 0.001, count)
-        values = {"a": base, **{name: base + 0.2 + rng.normal(0, 0.001, count) for name in "bcdef"}}
-        assert {c.decided for c in statistics.contrasts(values, "a", 0.95)} == {decided}
+        base = rng.normal(0.5, 0.001, (count, 30))
+        losses = {"a": base, **{name: base + 0.2 + rng.normal(0, 0.001, (count, 30)) for name in "bcdef"}}
+        scenes = [str(i) for i in range(30)]
+        assert {c.decided for c in statistics.contrasts(losses, "a", scenes, 0.95)} == {decided}
+
+
+def test_a_claim_needs_more_than_one_lucky_scene() -> None:
+    """Ten seeds agree, but all of the difference comes from one scene of six."""
+    base = np.random.default_rng(5).normal(0.5, 0.001, (10, 6))
+    other = base.copy()
+    other[:, 0] += 2.0
+    (contrast,) = statistics.contrasts({"a": base, "b": other}, "a", list("uvwxyz"), 0.95)
+    assert contrast.p_holm is not None and contrast.p_holm < 0.05
+    assert contrast.over_seeds.low is not None and contrast.over_seeds.low > 0
+    assert not contrast.decided
+
+
+def test_one_seed_gives_no_p_value() -> None:
+    losses = {"a": np.zeros((1, 4)), "b": np.ones((1, 4))}
+    (contrast,) = statistics.contrasts(losses, "a", list("wxyz"), 0.95)
+    assert contrast.p is None and not contrast.decided
 
 
 def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:

@@ -16,8 +16,8 @@ class Finding:
     loss: float
     balanced_accuracy: float
     beats_prior: bool | None
+    mean_below_prior: bool  # whether at least its mean loss is lower than the class prior's
     decided: bool  # whether its difference from the reference is claimed
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def findings(statistics: dict[str, Any]) -> Findings:
             loss=figures["loss"]["mean"],
             balanced_accuracy=figures["balanced_accuracy"]["mean"],
             beats_prior=model["beats_prior"],
+            mean_below_prior=model["mean_below_prior"],
             decided=contrast is not None and contrast["decided"],
-            verdict=model["verdict"],
         )
     return Findings(
         models=models,
@@ -78,7 +78,13 @@ def answer(found: Findings) -> list[str]:
     """The report's first lines: what may be said, and how sure it is."""
     best = found.best
     lines = []
-    if not best.beats_prior:
+    if not best.beats_prior and best.mean_below_prior:
+        lines.append(
+            f"**No answer yet.** Not even {best.name}, the fusion with the least validation loss, is shown to "
+            "be better than always predicting the class frequencies, though its mean loss is lower; a ranking "
+            "might rank noise."
+        )
+    elif not best.beats_prior:
         lines.append(
             f"**No answer yet.** Even {best.name}, the fusion with the least validation loss, is no "
             "better than always predicting the class frequencies; a ranking would rank noise."
@@ -158,8 +164,9 @@ def _best_and_why(found: Findings) -> str:
             text += f", a difference that {_seeds(found.num_seeds)} cannot tell from noise"
     text += ". "
     if not best.beats_prior:
+        shown = "is not shown to beat" if best.mean_below_prior else "does not beat"
         return text + (
-            "But it does not beat the class prior, which looks at no sensor at all. Explaining its rank "
+            f"But it {shown} the class prior, which looks at no sensor at all. Explaining its rank "
             "would be explaining chance: the nets have to learn something first, with more epochs, a "
             "higher learning rate or more data, before the way in which they are fused can matter."
         )
@@ -181,8 +188,9 @@ def _why(found: Findings) -> str:
         )
     if best.kind == "late":
         return sensors + (
-            "A plausible reason is that each net is trained to the end on its own sensor, and the head "
-            "only has to learn which opinion to trust, which takes few samples."
+            "A plausible reason is that each of its nets is larger and learns from its own sensor alone, so "
+            "that the head only has to learn which opinion to trust; that all of this is more training than "
+            "one intermediate net gets may be another."
         )
     return sensors + (
         "A plausible reason is that an intermediate fusion sees both sensors' feature maps before it "
@@ -191,32 +199,46 @@ def _why(found: Findings) -> str:
 
 
 def _size_and_success(found: Findings) -> str:
-    sized = [model for model in found.models.values() if model.parameters_m is not None]
-    largest = max(sized, key=lambda model: model.parameters_m or 0)
-    smallest = min(found.fusions, key=lambda model: model.parameters_m or 0)
+    fusions = sorted(found.fusions, key=lambda model: model.parameters_m or 0)
+    smallest, largest = fusions[0], fusions[-1]
     text = (
-        f"Size does not buy rank by itself. The largest model, {largest.name}, carries "
-        f"{largest.parameters_m:.1f} million parameters and has a loss of {largest.loss:.3f}; the smallest "
-        f"fusion, {smallest.name}, carries {smallest.parameters_m:.1f} million and has {smallest.loss:.3f}. "
+        f"The largest fusion, {largest.name}, carries {largest.parameters_m:.3g} million parameters and has a "
+        f"loss of {largest.loss:.3f}; the smallest, {smallest.name}, carries {smallest.parameters_m:.3g} "
+        f"million and has {smallest.loss:.3f}. "
     )
     if largest.loss < smallest.loss:
         text += "Here the larger has the lower mean, which alone does not show that size is the cause. "
     else:
         text += "Here the parameters that the larger one adds did not lower its mean loss. "
+    single = min(found.of_kind("unimodal"), key=lambda model: model.loss)
+    leaner = [
+        model
+        for model in fusions
+        if (model.parameters_m or 0) < (single.parameters_m or 0) and model.loss < single.loss
+    ]
+    if leaner:
+        text += (
+            f"Size is not the whole story: {_join(leaner)}, with fewer parameters than the net of {single.name} "
+            f"alone ({single.parameters_m:.3g} million), {'has' if len(leaner) == 1 else 'have'} a lower mean "
+            "loss than it. "
+        )
+    else:
+        text += (
+            f"No fusion with fewer parameters than the net of {single.name} alone "
+            f"({single.parameters_m:.3g} million) has a lower mean loss than it. "
+        )
     if found.of_kind("late"):
         text += (
-            "A late model counts both unimodal nets, although only its small head is trained on top of them. "
+            "A late model's count includes both unimodal nets, of which none is trained again: its own head "
+            "is a few dozen weights."
         )
-    return text + (
-        "Nearly all parameters sit in the first fully connected layer, so an operator that doubles the "
-        "channels nearly doubles the model."
-    )
+    return text
 
 
 def _recommendations(found: Findings) -> str:
     text = (
-        "Take intermediate fusion when both sensors are recorded together and there are samples enough to "
-        "learn how they relate. "
+        "As a rule of thumb, which these numbers do not test: take intermediate fusion when both sensors are "
+        "recorded together and there are samples enough to learn how they relate. "
     )
     if "concatenation" in found.models:
         text += (
@@ -230,17 +252,14 @@ def _recommendations(found: Findings) -> str:
         )
     if found.of_kind("late"):
         text += (
-            "Take late fusion when the nets exist already, when sensors are developed or replaced apart, or "
-            "when a missing sensor must be noticed and bypassed. "
+            "Take late fusion when the nets exist already, or when sensors are developed and replaced apart. "
         )
     if found.enough_seeds:
-        text += "Where two models are not decided, let cost choose between them."
-    else:
-        text += (
-            f"Before trusting any order in this table, run at least {found.seeds_needed} seeds; until then "
-            "let cost choose."
-        )
-    return text
+        return text + "Where two models are not decided, let cost choose between them."
+    return text + (
+        f"Before trusting any order in this table, run at least {found.seeds_needed} seeds; until then let "
+        "cost choose."
+    )
 
 
 def _seeds(count: int) -> str:

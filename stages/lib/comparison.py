@@ -15,7 +15,7 @@ from jaxtyping import Float
 from stages.lib import evaluations, predictions, statistics
 from stages.lib.evaluations import Evaluation, Metrics
 from stages.lib.manifest import Manifest
-from stages.lib.statistics import Contrast, Interval
+from stages.lib.statistics import Contrast
 from stages.lib.terminal import UserError
 
 COMPARISON = Path("reports/comparison.csv")
@@ -34,6 +34,7 @@ _COLUMNS = [
 
 BETTER_THAN_PRIOR = "better than the class prior"
 NO_BETTER_THAN_PRIOR = "no better than the class prior"
+UNDECIDED_ON_PRIOR = f"{NO_BETTER_THAN_PRIOR} (lower mean loss, not decided)"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ModelSummary:
     evaluation: Evaluation
     metrics: dict[str, dict[str, Summary]]  # by split and metric
     beats_prior: bool | None  # None for the prior itself
+    mean_below_prior: bool  # whether at least its mean loss is lower
     contrast: Contrast | None  # with the reference, None for the reference and for baselines
     is_reference: bool
 
@@ -63,6 +65,8 @@ class ModelSummary:
         if self.beats_prior is None:
             return "the class prior"
         parts = [BETTER_THAN_PRIOR if self.beats_prior else NO_BETTER_THAN_PRIOR]
+        if not self.beats_prior and self.mean_below_prior:
+            parts = [UNDECIDED_ON_PRIOR]
         if self.is_reference:
             parts.append("least validation loss of all fusions")
         if self.contrast is not None:
@@ -74,7 +78,7 @@ def describe(contrast: Contrast) -> str:
     """The outcome of one comparison of losses, in words."""
     if not contrast.decided:
         return f"not decided against {contrast.reference}"
-    return f"{'worse' if contrast.difference.mean > 0 else 'better'} than {contrast.reference}"
+    return f"{'worse' if contrast.over_seeds.mean > 0 else 'better'} than {contrast.reference}"
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,29 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, confi
                 f"but {names[0]} holds {seeds}; run `dvc repro`"
             )
     split = "test" if manifest.has_test_split else "validation"
-    losses = {name: np.array([evaluated[name].seeds[seed][split].loss for seed in seeds]) for name in names}
+    guesses = {name: predictions.read(name, split) for name in (*names, *BASELINES)}
+    for name, guess in guesses.items():
+        if guess.groups != guesses["prior"].groups:
+            raise UserError(
+                f"reports/predictions/{name}.parquet: holds other groups than prior.parquet; run `dvc repro`"
+            )
+    losses = {name: guess.losses() for name, guess in guesses.items()}
+    scenes = guesses["prior"].scenes
     reference = min(fusion_names, key=lambda name: _mean_validation_loss(evaluated[name]))
-    contrasts = {contrast.model: contrast for contrast in statistics.contrasts(losses, reference, confidence)}
-    better = _beats_prior(names, split, confidence)
+    models_losses = {name: losses[name] for name in names}
+    contrasts = statistics.contrasts(models_losses, reference, scenes, confidence)
+    contrast_of = {contrast.model: contrast for contrast in contrasts}
+    better = {
+        name: statistics.beats_prior(losses[name], losses["prior"][0], scenes, confidence)
+        for name in (*names, "return_count")
+    }
     models = {
         name: ModelSummary(
             evaluation=evaluation,
             metrics=_summaries(evaluation, confidence),
             beats_prior=better.get(name),
-            contrast=contrasts.get(name),
+            mean_below_prior=bool(losses[name].mean() < losses["prior"].mean()),
+            contrast=contrast_of.get(name),
             is_reference=name == reference,
         )
         for name, evaluation in evaluated.items()
@@ -138,26 +155,12 @@ def _mean_validation_loss(evaluation: Evaluation) -> float:
     return float(np.mean([splits["validation"].loss for splits in evaluation.seeds.values()]))
 
 
-def _beats_prior(names: list[str], split: str, confidence: float) -> dict[str, bool]:
-    prior = predictions.read("prior", split)
-    better = {}
-    for name in (*names, "return_count"):
-        guesses = predictions.read(name, split)
-        if guesses.groups != prior.groups:
-            raise UserError(
-                f"reports/predictions/{name}.parquet: holds other groups than prior.parquet; run `dvc repro`"
-            )
-        better[name] = statistics.beats_prior(guesses.losses(), prior.losses()[0], guesses.scenes, confidence)
-    return better
-
-
 def _summaries(evaluation: Evaluation, confidence: float) -> dict[str, dict[str, Summary]]:
-    splits = sorted({split for by_split in evaluation.seeds.values() for split in by_split})
+    by_seed = [evaluation.seeds[seed] for seed in sorted(evaluation.seeds)]
+    splits = sorted({split for by_split in by_seed for split in by_split})
     return {
         split: {
-            metric: summarize(
-                [getattr(by_split[split], metric) for by_split in evaluation.seeds.values()], confidence
-            )
+            metric: summarize([getattr(by_split[split], metric) for by_split in by_seed], confidence)
             for metric in METRICS
         }
         for split in splits
@@ -175,7 +178,15 @@ def summarize(values: list[float | None], confidence: float) -> Summary:
     return Summary(values, interval.mean, sd, interval.low, interval.high)
 
 
-def write_statistics(comparison: Comparison, manifest: Manifest) -> None:
+def count_last_epoch_best(names: list[str]) -> dict[str, int]:
+    """By model, the number of seeds whose best epoch was the last: they might have gone on improving."""
+    return {
+        name: int((losses.argmin(axis=1) == losses.shape[1] - 1).sum())
+        for name, losses in ((name, read_history(name)["valid"]) for name in names)
+    }
+
+
+def write_statistics(comparison: Comparison, manifest: Manifest, last_epoch_best: dict[str, int]) -> None:
     """Writes what repeats to the last bit: metrics, contrasts, verdicts."""
     content = {
         "split": comparison.split,
@@ -184,6 +195,7 @@ def write_statistics(comparison: Comparison, manifest: Manifest) -> None:
         "seeds_needed": comparison.seeds_needed,
         "confidence": comparison.confidence,
         "classes": manifest.classes,
+        "last_epoch_best": last_epoch_best,
         "models": {name: _model_statistics(model) for name, model in comparison.models.items()},
     }
     STATISTICS.write_text(json.dumps(content, indent=2) + "\n")
@@ -199,6 +211,7 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
             for split, by_metric in model.metrics.items()
         },
         "beats_prior": model.beats_prior,
+        "mean_below_prior": model.mean_below_prior,
         "contrast": _contrast_statistics(model.contrast),
         "verdict": model.verdict,
     }
@@ -207,12 +220,11 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
 def _contrast_statistics(contrast: Contrast | None) -> dict[str, Any] | None:
     if contrast is None:
         return None
-    difference: Interval = contrast.difference
     return {
         "reference": contrast.reference,
-        "difference": difference.mean,
-        "low": difference.low,
-        "high": difference.high,
+        "difference": contrast.over_seeds.mean,
+        "over_seeds": [contrast.over_seeds.low, contrast.over_seeds.high],
+        "over_scenes": [contrast.over_scenes.low, contrast.over_scenes.high],
         "p": contrast.p,
         "p_holm": contrast.p_holm,
         "decided": contrast.decided,

@@ -36,8 +36,9 @@ def count(network: nn.Module, sizes: Architecture) -> Cost:
 
 
 @torch.no_grad()
-def latency(network: nn.Module, sizes: Architecture, device: torch.device) -> dict[str, Any]:
+def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, threads: int) -> dict[str, Any]:
     """Median time of one sample through the network, in milliseconds, after a warm-up."""
+    torch.set_num_threads(threads)
     network = network.to(device, memory_format=torch.channels_last)
     inputs = [tensor.to(memory_format=torch.channels_last) for tensor in _sample(sizes, device)]
     times_ms = []
@@ -51,7 +52,7 @@ def latency(network: nn.Module, sizes: Architecture, device: torch.device) -> di
         "latency_ms": statistics.median(times_ms[_WARM_UP:]),
         "batch_size": 1,
         "device": device.type,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
     }
 
 

@@ -114,18 +114,26 @@ class GroupReader:
             settings.splits.test: "test",
         }
         groups = []
+        untagged: set[str] = set()
+        num_untagged = 0
         for group_id, picture in pictures.items():
             place = f"{settings.path}: group of {picture['filepath']}"
             raster = rasters.get(group_id)
             tags = set(picture["tags"]) | set(raster["tags"] if raster else [])
             splits = sorted({split_of_tag[tag] for tag in tags & split_of_tag.keys()})
             if not splits:
+                untagged.update(tags or {"no tag"})
+                num_untagged += 1
                 continue
             if len(splits) > 1:
                 raise UserError(f"{place}: in several splits at once: {', '.join(splits)}")
             if raster is None:
                 raise UserError(f"{place}: no sample in slice '{settings.lidar.slice}' (dataset.lidar.slice)")
             label = picture["label"] or raster["label"]
+            if picture["label"] and raster["label"] and picture["label"] != raster["label"]:
+                raise UserError(
+                    f"{place}: its slices are labelled '{picture['label']}' and '{raster['label']}'"
+                )
             if label is None:
                 raise UserError(f"{place}: no label in '{settings.label_field}' (dataset.label_field)")
             path = Path(picture["filepath"])
@@ -142,6 +150,8 @@ class GroupReader:
                 )
             )
         self._require_splits(groups)
+        if num_untagged:
+            self._tell_untagged(groups, num_untagged, sorted(untagged))
         self._require_distinct_keys(groups)
         # FiftyOne's own order is that of its database; the key's order is the same everywhere.
         return sorted(groups, key=lambda group: group.key)
@@ -165,6 +175,17 @@ class GroupReader:
             group: {key: column[i] for key, column in columns.items()}
             for i, group in enumerate(columns["group"])
         }
+
+    def _tell_untagged(self, groups: list[Group], count: int, tags: list[str]) -> None:
+        """Groups without a split's tag are left out; if that is all that might be a test split, stop."""
+        settings = self._settings
+        left_out = f"{count:,} groups carry no split's tag (dataset.splits); their tags are {', '.join(tags)}"
+        if not any(group.split == "test" for group in groups):
+            raise UserError(
+                f"{settings.path}: no group carries the tag '{settings.splits.test}' "
+                f"(dataset.splits.test), but {left_out}"
+            )
+        self.warnings.append(f"{left_out}; they were left out")
 
     def _require_distinct_keys(self, groups: list[Group]) -> None:
         twice = [key for key, count in Counter(group.key for group in groups).items() if count > 1]
@@ -213,9 +234,10 @@ def require_dataset_folder(folder: Path) -> None:
     """Raises UserError unless the folder has the files of a FiftyOneDataset."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder (dataset.path)")
-    if not (folder / "metadata.json").is_file() or not (folder / "samples.json").is_file():
+    missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
+    if missing:
         raise UserError(
-            f"{folder}: no FiftyOneDataset (dataset.path): metadata.json and samples.json are missing; "
+            f"{folder}: no FiftyOneDataset (dataset.path): {' and '.join(missing)} missing; "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )
 

@@ -31,6 +31,7 @@ class Manifest:
     scenes: dict[str, int]  # scenes by split
     channels: dict[str, int]  # channels by sensor
     image_size: int  # height and width in pixels
+    orientation: str  # how rasters were turned to lie on the pictures
     normalized: bool  # whether inputs are to be shifted and scaled
     statistics: dict[str, Normalization]  # by sensor, over the training split
     shards: dict[str, list[str]]  # files by split, in order

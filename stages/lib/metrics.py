@@ -20,6 +20,10 @@ from stages.lib.evaluations import Metrics
 # Equal-mass bins of the calibration error: with equal widths, confident models leave most bins empty.
 _CALIBRATION_BINS = 15
 
+# A class without a training sample would get probability 0 from a baseline, and one such sample in the
+# test split an infinite loss; baselines treat it as if it had been seen half a time.
+_UNSEEN_CLASS_SAMPLES = 0.5
+
 
 def log_probabilities(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N L"]:
     """Log-probabilities of all classes, from one logit or one per class."""
@@ -88,8 +92,7 @@ def prior_logits(
     labels: Int[np.ndarray, "N"], num_classes: int, num_samples: int
 ) -> Float[np.ndarray, "M K"]:
     """Logits of always predicting the class frequencies of `labels`, for M = num_samples rows."""
-    # A class without a training sample would get an infinite logit; half a sample keeps it finite.
-    counts = np.maximum(np.bincount(labels, minlength=num_classes), 0.5)
+    counts = np.maximum(np.bincount(labels, minlength=num_classes), _UNSEEN_CLASS_SAMPLES)
     logits = np.log(counts / counts.sum())
     row = logits[1:] - logits[:1] if num_classes == 2 else logits
     return np.tile(row, (num_samples, 1))
@@ -107,7 +110,6 @@ def return_count_logits(
     log_probability = model.predict_log_proba(features)
     if num_classes == 2:
         return log_probability[:, 1:] - log_probability[:, :1]
-    # Classes that never occur in training get the least log-probability that is still finite.
-    logits = np.full((len(features), num_classes), -50.0)
+    logits = np.full((len(features), num_classes), np.log(_UNSEEN_CLASS_SAMPLES / len(labels)))
     logits[:, model.classes_] = log_probability
     return logits

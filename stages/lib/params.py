@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
@@ -27,6 +27,15 @@ _group = dataclass(frozen=True, kw_only=True, config=_STRICT)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the first bound must not exceed the second")
+    return bounds
+
+
+Ascending = AfterValidator(_ascending)
 Count = Annotated[int, Field(ge=1)]
 # Names become file names and stage names, so they keep to what both can hold.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -76,21 +85,21 @@ class Dataset:
 
 @_group
 class RgbFailures:
-    noise_std: tuple[Fraction, Fraction]
+    noise_std: Annotated[tuple[Fraction, Fraction], Ascending]
     dark_probability: Fraction
-    dark_gain: tuple[Positive, Positive]
+    dark_gain: Annotated[tuple[Positive, Positive], Ascending]
 
 
 @_group
 class LidarFailures:
     range_noise_m: NotNegative
-    dropout: tuple[Fraction, Fraction]
+    dropout: Annotated[tuple[Fraction, Fraction], Ascending]
     sparse_probability: Fraction
-    sparse_dropout: tuple[Fraction, Fraction]
+    sparse_dropout: Annotated[tuple[Fraction, Fraction], Ascending]
     blur_probability: Fraction
-    blur_noise_m: tuple[NotNegative, NotNegative]
+    blur_noise_m: Annotated[tuple[NotNegative, NotNegative], Ascending]
     partial_probability: Fraction
-    partial_share: tuple[Positive, Fraction]
+    partial_share: Annotated[tuple[Positive, Fraction], Ascending]
 
 
 @_group
@@ -106,8 +115,8 @@ class Synthetic:
     groups: Annotated[int, Field(ge=12)]
     class_balance: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[1-9][0-9]*$")]
     splits: SplitShares
-    distance_m: tuple[Positive, Positive]
-    radius_m: tuple[Positive, Positive]
+    distance_m: Annotated[tuple[Positive, Positive], Ascending]
+    radius_m: Annotated[tuple[Positive, Positive], Ascending]
     off_center_deg: NotNegative
     tilt_deg: NotNegative
     max_range_m: Positive

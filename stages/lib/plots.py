@@ -68,12 +68,16 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
             color="black",
             linewidth=1,
             linestyle=":",
+            marker=marker,
+            markersize=2,
             label="training (mean)",
         )
         axis.axhline(prior_loss, color="black", linewidth=0.8, linestyle="--", label="class prior")
         axis.set_title(name)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    # A head that starts far off would flatten every other curve.
+    top = max(losses[part].mean(axis=0).max() for losses in curves.values() for part in losses)
+    axes[0, 0].set_ylim(0, min(1.05 * top, 2 * max(prior_loss, _least_peak(curves))))
     for axis in axes.flat[len(curves) :]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
@@ -84,19 +88,26 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
     return figure
 
 
+def _least_peak(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]]) -> float:
+    """The validation loss that every model's mean curve gets down to."""
+    return max(losses["valid"].mean(axis=0).min() for losses in curves.values())
+
+
 def metric_bars(
     values: dict[str, Float[np.ndarray, "S"]],
     intervals: dict[str, tuple[float | None, float | None]],
     chance: float,
     label: str,
+    confidence: float,
 ) -> Figure:
     """A bar per model with its interval and every seed's value.
 
     Args:
         values: by model, one value per seed.
         intervals: by model, the bounds of the mean's interval, or None where there is none.
-        chance: what a model that learned nothing gets; the axis starts just below it.
+        chance: what a model that learned nothing gets.
         label: of the axis.
+        confidence: level of the intervals.
     """
     names = list(values)
     palette = colors(names)
@@ -112,9 +123,13 @@ def metric_bars(
         axis.text(1.01, place, f"{mean:.3f}", transform=axis.get_yaxis_transform(), va="center")
     axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
     axis.set_yticks(places, names)
-    lowest = min([chance, *(value.min() for value in values.values())])
-    axis.set_xlim(max(0.0, lowest - 0.02), 1.0)
-    axis.set_xlabel(f"{label}  (bar: mean, line: 95 % interval over seeds, dots: seeds, dashed: chance)")
+    axis.set_xlim(0, 1)
+    axis.set_xlabel(label)
+    axis.set_title(
+        f"bar: mean; line: {confidence:.0%} interval over seeds; dots: seeds; dashed: class prior",
+        fontweight="normal",
+        loc="left",
+    )
     axis.tick_params(axis="y", length=0)
     return figure
 

@@ -71,7 +71,7 @@ def beats_prior(
 
 
 def sign_flip_p(differences: Float[np.ndarray, "S"]) -> float:
-    """Exact two-sided p value of a paired difference over seeds, by flipping all signs.
+    """Two-sided p value of a paired difference over seeds, by flipping signs; exact up to 20 seeds.
 
     The null hypothesis is that each difference is as likely as its negative. The least value that S
     seeds can give is 2 / 2^S.
@@ -82,7 +82,7 @@ def sign_flip_p(differences: Float[np.ndarray, "S"]) -> float:
         (differences,),
         np.mean,
         permutation_type="samples",
-        n_resamples=100_000,
+        n_resamples=2**20,  # all flips of up to 20 seeds; a random sample of those of more
         rng=np.random.default_rng(0),
     )
     return float(result.pvalue)
@@ -105,27 +105,53 @@ def seeds_needed(num_contrasts: int) -> int:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One model against the reference: paired difference (model - reference) over seeds."""
+    """One model against the reference: difference of losses, paired by seed and sample."""
 
     model: str
     reference: str
-    difference: Interval
-    p: float
-    p_holm: float
+    over_seeds: Interval
+    over_scenes: Interval
+    p: float | None  # None with a single seed
+    p_holm: float | None
 
     @property
     def decided(self) -> bool:
-        """Whether the difference is claimed: the corrected p is small and the interval excludes zero."""
-        low, high = self.difference.low, self.difference.high
-        return self.p_holm < ALPHA and low is not None and high is not None and (low > 0 or high < 0)
+        """Whether the difference is claimed: the corrected p is small and both intervals exclude zero.
+
+        Seeds tell whether another training would agree, scenes whether other test data would.
+        """
+        return (
+            self.p_holm is not None
+            and self.p_holm < ALPHA
+            and _excludes_zero(self.over_seeds)
+            and _excludes_zero(self.over_scenes)
+        )
 
 
-def contrasts(values: dict[str, Float[np.ndarray, "S"]], reference: str, confidence: float) -> list[Contrast]:
-    """Every other model against the reference, paired by seed, corrected as one family."""
-    others = [name for name in values if name != reference]
-    differences = {name: values[name] - values[reference] for name in others}
-    raw = [sign_flip_p(differences[name]) for name in others]
+def contrasts(
+    losses: dict[str, Float[np.ndarray, "S N"]], reference: str, scenes: list[str], confidence: float
+) -> list[Contrast]:
+    """Every other model against the reference, corrected as one family.
+
+    Args:
+        losses: of every sample under every seed, by model.
+        scenes: of the N samples.
+    """
+    differences = {name: losses[name] - losses[reference] for name in losses if name != reference}
+    raw = [sign_flip_p(difference.mean(axis=1)) for difference in differences.values()]
+    several_seeds = len(losses[reference]) > 1
     return [
-        Contrast(name, reference, interval_over_seeds(differences[name], confidence), p, corrected)
-        for name, p, corrected in zip(others, raw, holm(raw), strict=True)
+        Contrast(
+            model=name,
+            reference=reference,
+            over_seeds=interval_over_seeds(difference.mean(axis=1), confidence),
+            over_scenes=interval_over_scenes(difference.mean(axis=0), scenes, confidence),
+            p=p if several_seeds else None,
+            p_holm=corrected if several_seeds else None,
+        )
+        for (name, difference), p, corrected in zip(differences.items(), raw, holm(raw), strict=True)
     ]
+
+
+def _excludes_zero(interval: Interval) -> bool:
+    return interval.low is not None and interval.high is not None and (interval.low > 0 or interval.high < 0)

@@ -110,7 +110,7 @@ class Writer:
         if len(self._open[split]) == self._shard_groups:
             self._flush(split)
 
-    def close(self, *, source: str, normalize: bool, warnings: list[str]) -> Manifest:
+    def close(self, *, source: str, orientation: str, normalize: bool, warnings: list[str]) -> Manifest:
         """Writes what is left, the table of groups and, last, the manifest."""
         for split in SPLITS:
             self._flush(split)
@@ -124,13 +124,14 @@ class Writer:
             scenes={split: len({group.scene for group in self._groups[split]}) for split in SPLITS},
             channels={"rgb": self._rgb_shape[0], "lidar": 4},
             image_size=self._rgb_shape[-1],
+            orientation=orientation,
             normalized=normalize,
             statistics={
                 "rgb": self._rgb_moments.normalization(self._rgb_shape[0] - self._num_colors()),
                 "lidar": self._lidar_normalization(),
             },
             shards=self._shards,
-            warnings=warnings,
+            warnings=[*warnings, *self._unseen_classes()],
         )
         manifests.save(manifest, self._folder)
         return manifest
@@ -156,6 +157,15 @@ class Writer:
         """
         scale = float(np.sqrt(self._relief_squares / self._relief_values))
         return Normalization([0.0] * 4, [*[scale if scale > 0 else 1.0] * 3, 1.0])
+
+    def _unseen_classes(self) -> list[str]:
+        """Warnings about classes that no model can learn."""
+        learned = self._count_classes("train")
+        return [
+            f"class '{name}' has no training group, so no model can learn it; it weighs on every loss"
+            for name in self._classes
+            if not learned[name]
+        ]
 
     def _count_classes(self, split: str) -> dict[str, int]:
         counted = Counter(group.label for group in self._groups[split])

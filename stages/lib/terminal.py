@@ -90,3 +90,9 @@ def single_argument(arguments: list[str], meaning: str) -> str:
     if len(arguments) != 2:
         raise UserError(f"expected one argument: {meaning}")
     return arguments[1]
+
+
+def require_choice(name: str, choices: list[str], what: str) -> None:
+    """Raises UserError, with the choices, unless the name is one of them."""
+    if name not in choices:
+        raise UserError(f"unknown {what} '{name}'; params.yaml lists {', '.join(choices)}")

@@ -23,6 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.lib.terminal import UserError
+
 # Parameters of glibc's mallopt (man 3 mallopt).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -91,9 +93,15 @@ class CachedLogits:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `train.device`; "auto" takes CUDA when there is one."""
+    """The device for `train.device`; "auto" takes CUDA when there is one.
+
+    Raises:
+        UserError: when CUDA is asked for and not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device is cuda, but PyTorch finds no CUDA device; set it to auto or cpu")
     return torch.device(name)
 
 
