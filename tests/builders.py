@@ -51,9 +51,11 @@ def write_dataset(
         xyza = rng.normal(0, 5, (4, *size)).astype(np.float32)
         xyza[3] = rng.random(size) < 0.5
         label = classes[(number // len(splits)) % len(classes)]
-        common = {"tags": [splits[number % len(splits)]], label_field: fo.Classification(label=label)}
-        rgb = fo.Sample(str(media / f"{number:03d}.png"), group=group.element(slices[0]), **common)
-        lidar = fo.Sample(str(media / f"{number:03d}-depth.png"), group=group.element(slices[1]), **common)
+        rgb = fo.Sample(str(media / f"{number:03d}.png"), group=group.element(slices[0]))
+        lidar = fo.Sample(str(media / f"{number:03d}-depth.png"), group=group.element(slices[1]))
+        for sample in (rgb, lidar):
+            sample.tags = [splits[number % len(splits)]]
+            sample[label_field] = fo.Classification(label=label)
         lidar["xyza"] = xyza
         if change:
             change(number, rgb, lidar)
