@@ -2,61 +2,174 @@
 
     python -m stages.export
 
-Reads dataset.path of params.yaml; writes data/tensors/, the manifest last.
+Reads dataset.path of params.yaml; writes data/tensors/, the manifest last. What is wrong with the data
+ends the export, all faults at once, or is written into the manifest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeGuard
 
-from stages.lib import datasets, decoding, params, splits, tensors, terminal
-from stages.lib.datasets import GroupReader
-from stages.lib.manifest import Manifest
+import numpy as np
+
+from stages.lib import checks, datasets, decoding, params, pictures, scans, splits, tensors, terminal
+from stages.lib.checks import DataChecks, OrientationCheck
+from stages.lib.datasets import Group, GroupReader
+from stages.lib.decoding import Decoded, Job, Settings
+from stages.lib.manifest import SPLITS, Manifest
 from stages.lib.params import Dataset, Export
+from stages.lib.scans import FieldOfView
+from stages.lib.tensors import Writer
 from stages.lib.terminal import UserError
+
+# The test split comes first: of content that stands in two splits, the later copy is left out.
+ORDER = tuple(reversed(SPLITS))
 
 
 def main() -> None:
     settings = params.load()
-    shutil.rmtree(tensors.FOLDER, ignore_errors=True)
-    with datasets.opened(settings.dataset) as reader:
-        manifest = write_tensors(reader, settings.dataset, settings.export)
+    manifest = export(settings.dataset, settings.export)
     for warning in manifest.warnings:
         terminal.report_line(f"warning: {settings.dataset.path}: {warning}")
 
 
-def write_tensors(reader: GroupReader, dataset: Dataset, export: Export) -> Manifest:
-    """Decodes every group and appends it to the cache, one at a time."""
-    groups = reader.groups()
-    split_of = splits.assign(groups, dataset.test_fraction)
-    classes = sorted({group.label for group in groups})
-    writer = tensors.Writer(tensors.FOLDER, classes, export.shard_groups)
-    channels: int | None = None
-    for group, raster in terminal.progress(reader.rasters(), "exporting", len(groups), "groups"):
-        rgb = decoding.read_picture(group.picture, export.image_size)
-        channels = channels or rgb.shape[0]
-        if rgb.shape[0] != channels:
-            raise UserError(
-                f"{group.picture}: {rgb.shape[0]} colour channels where the pictures before it have "
-                f"{channels}; all must have the same"
-            )
-        xyza = decoding.read_xyza(
-            raster, export.image_size, dataset.lidar.orientation, f"{dataset.path}: {group.key}"
-        )
-        writer.add(
-            split=split_of[group.key],
-            key=group.key,
-            scene=group.scene,
-            label=group.label,
-            rgb=rgb,
-            xyza=xyza,
-        )
+def export(dataset: Dataset, settings: Export) -> Manifest:
+    """The whole export; returns what it wrote as the manifest."""
+    shutil.rmtree(tensors.FOLDER, ignore_errors=True)
+    data_checks = DataChecks(dataset.path, settings.on_error)
+    orientation = OrientationCheck(dataset.lidar.orientation)
+    with datasets.opened(dataset, data_checks) as reader:
+        split_of = splits.assign(reader.groups, dataset.test_fraction)
+        groups = sorted(reader.groups, key=lambda group: ORDER.index(split_of[group.key]))
+        classes = sorted({group.label for group in groups})
+        writer = Writer(tensors.FOLDER, classes, settings.shard_groups)
+        channels = Counter[int]()
+        learned = Counter[str]()
+        view = field_of_view(reader, groups, split_of, dataset, settings)
+        decoded = decode_groups(reader, groups, dataset, settings, view)
+        for group, result in terminal.progress(decoded, "exporting", len(groups), "groups"):
+            split = split_of[group.key]
+            if not admit(group, split, result, data_checks, channels):
+                continue
+            rgb, xyza = result.rgb, result.xyza
+            writer.add(split=split, key=group.key, scene=group.scene, label=group.label, rgb=rgb, xyza=xyza)
+            if split == "train":
+                learned[group.label] += 1
+                orientation.add(pictures.foreground(rgb), xyza[3])
+    data_checks.raise_errors()
+    if view is not None:
+        data_checks.note(describe_view(view))
+    for warning in (orientation.warning(), checks.imbalance(learned)):
+        if warning:
+            data_checks.note(warning)
     return writer.close(
         source=dataset.path,
         orientation=dataset.lidar.orientation,
-        normalize=export.normalize,
-        warnings=reader.warnings,
+        normalize=settings.normalize,
+        warnings=data_checks.warnings(),
     )
+
+
+def field_of_view(
+    reader: GroupReader, groups: list[Group], split_of: dict[str, str], dataset: Dataset, settings: Export
+) -> FieldOfView | None:
+    """For point clouds: the configured field of view, or the one that holds the training split's."""
+    if dataset.lidar.format != "pcd":
+        return None
+    configured = dataset.lidar.field_of_view_deg
+    if configured is not None:
+        azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
+        return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
+    training = [group for group in groups if split_of[group.key] == "train"]
+    workers = decoding.num_workers(settings.workers)
+    view = decoding.fit_view(jobs(reader, training, dataset, settings), settings.max_pixels, workers)
+    if view is None:
+        raise UserError(
+            f"{dataset.path}: no point in any cloud of the training split (slice '{dataset.lidar.slice}', "
+            "dataset.lidar.slice)"
+        )
+    return view
+
+
+def decode_groups(
+    reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export, view: FieldOfView | None
+) -> Iterator[tuple[Group, Decoded | str]]:
+    """Each group with its tensors, or with what is wrong with it."""
+    how = Settings(
+        format=dataset.lidar.format,
+        orientation=dataset.lidar.orientation,
+        size=settings.image_size,
+        max_pixels=settings.max_pixels,
+        max_range_m=dataset.lidar.max_range_m,
+        view=view,
+    )
+    batches = jobs(reader, groups, dataset, settings)
+    remaining = iter(groups)
+    for results in decoding.decode_all(batches, how, decoding.num_workers(settings.workers)):
+        for result in results:
+            yield next(remaining), result
+
+
+def jobs(reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export) -> Iterator[list[Job]]:
+    """Batches of work for the decoding processes; FiftyOne's documents are read a batch at a time."""
+    needs_angles = dataset.lidar.format in ("range", "npy")
+    folder = Path(dataset.path)
+    for start in range(0, len(groups), decoding.BATCH):
+        batch = groups[start : start + decoding.BATCH]
+        yield [
+            Job(
+                picture=group.picture,
+                scan=group.scan,
+                field=field,
+                angles=scans.find_angles(reader.info, folder, group.scan, group.label, settings.max_pixels)
+                if needs_angles
+                else None,
+                place=f"{dataset.path}: {group.key}",
+            )
+            for group, field in zip(batch, reader.fields(batch), strict=True)
+        ]
+
+
+def admit(
+    group: Group, split: str, result: Decoded | str, data_checks: DataChecks, channels: Counter[int]
+) -> TypeGuard[Decoded]:
+    """Whether the group goes into the cache; what is wrong or odd about it is noted."""
+    if isinstance(result, str):
+        data_checks.error("unreadable", result)
+        return False
+    channels[len(result.rgb)] += 1
+    first = next(iter(channels))
+    if len(result.rgb) != first:
+        data_checks.error(
+            "colour channels",
+            f"{group.picture}: {len(result.rgb)} colour channels where the pictures before it have {first}; "
+            "all must have the same",
+        )
+        return False
+    contents = {}
+    if np.ptp(result.rgb, axis=(1, 2)).any():
+        contents["picture"] = hashlib.sha256(result.rgb.tobytes()).hexdigest()
+    else:
+        data_checks.warn("constant", group.key)
+    if result.xyza[3].any():
+        contents["scan"] = hashlib.sha256(result.xyza.tobytes()).hexdigest()
+    else:
+        data_checks.warn("empty", group.key)
+    if result.num_far:
+        data_checks.warn("out_of_range", group.key)
+    return data_checks.admit_content(contents, group=group.key, split=split, label=group.label)
+
+
+def describe_view(view: FieldOfView) -> str:
+    """The field of view that clouds were projected with, for the record."""
+    azimuth = " to ".join(f"{angle:.2f}" for angle in np.rad2deg(view.azimuth_rad))
+    zenith = " to ".join(f"{angle:.2f}" for angle in np.rad2deg(view.zenith_rad))
+    return f"point clouds are projected with azimuths {azimuth} and zeniths {zenith} degrees"
 
 
 if __name__ == "__main__":

@@ -28,12 +28,17 @@ def write_dataset(
     mode: str = "RGB",
     slices: tuple[str, str] = ("rgb", "lidar_img"),
     label_field: str = "ground_truth",
+    info: dict[str, object] | None = None,
+    write_scan: Callable[[int, Path], Path] | None = None,
     change: Callable[[int, fo.Sample, fo.Sample], None] | None = None,
 ) -> Path:
     """A grouped dataset without scenes; `change` may alter each group's two samples before they are added.
 
     Args:
         size: height and width of pictures and rasters.
+        write_scan: writes a group's LiDAR file, given its number and a path without suffix; by default a
+            picture.
+        info: of the dataset as a whole.
         splits: tags, given to the groups in turn; every class meets every split.
     """
     media = folder.parent / f"{folder.name}-media"
@@ -47,12 +52,14 @@ def write_dataset(
         channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
         pixels = rng.integers(0, 255, (*size, *channels), dtype=np.uint8)
         Image.fromarray(pixels, mode).save(media / f"{number:03d}.png")
-        Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(media / f"{number:03d}-depth.png")
+        depth = media / f"{number:03d}-depth.png"
+        Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(depth)
         xyza = rng.normal(0, 5, (4, *size)).astype(np.float32)
         xyza[3] = rng.random(size) < 0.5
         label = classes[(number // len(splits)) % len(classes)]
+        scan = write_scan(number, media / f"{number:03d}-scan") if write_scan else depth
         rgb = fo.Sample(str(media / f"{number:03d}.png"), group=group.element(slices[0]))
-        lidar = fo.Sample(str(media / f"{number:03d}-depth.png"), group=group.element(slices[1]))
+        lidar = fo.Sample(str(scan), group=group.element(slices[1]))
         for sample in (rgb, lidar):
             sample.tags = [splits[number % len(splits)]]
             sample[label_field] = fo.Classification(label=label)
@@ -60,6 +67,7 @@ def write_dataset(
         if change:
             change(number, rgb, lidar)
         samples += [rgb, lidar]
+    dataset.info = info or {}
     dataset.add_samples(samples)
     dataset.export(export_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
     dataset.delete()

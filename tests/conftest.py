@@ -13,6 +13,10 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
+from stages import export
+from stages.lib import params, tensors
+from stages.lib.manifest import Manifest
+
 ROOT = Path(__file__).parent.parent
 PANDASET = ROOT.parent / "shared" / "realdata" / "pandaset"
 
@@ -169,3 +173,22 @@ def edit_params(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "params.yaml"
 
     return edited
+
+
+@pytest.fixture
+def run_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
+) -> Callable[..., Manifest]:
+    """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
+    monkeypatch.setattr(tensors, "FOLDER", tmp_path / "tensors")
+
+    def exported(folder: Path, **values: object) -> Manifest:
+        defaults = {
+            "dataset__lidar__orientation": "as-is",
+            "export__image_size": 24,
+            "dataset__scene_field": None,
+        }
+        settings = params.load(edit_params(dataset__path=str(folder), **(defaults | values)))
+        return export.export(settings.dataset, settings.export)
+
+    return exported

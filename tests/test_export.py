@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bson import ObjectId
 from builders import write_dataset
 from PIL import Image
 
-from stages import export
-from stages.lib import datasets, params, splits, tensors
 from stages.lib import manifest as manifests
+from stages.lib import splits, tensors
 from stages.lib.datasets import Group
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
 from stages.lib.terminal import UserError
-
-
-@pytest.fixture
-def run_export(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
-) -> Iterator[Callable[..., Manifest]]:
-    """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
-    monkeypatch.setattr(tensors, "FOLDER", tmp_path / "tensors")
-
-    def exported(folder: Path, **values: object) -> Manifest:
-        defaults = {
-            "dataset__lidar__orientation": "as-is",
-            "export__image_size": 24,
-            "dataset__scene_field": None,
-        }
-        settings = params.load(edit_params(dataset__path=str(folder), **(defaults | values)))
-        with datasets.opened(settings.dataset) as reader:
-            return export.write_tensors(reader, settings.dataset, settings.export)
-
-    return exported
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +77,7 @@ def test_statistics_come_from_the_training_split_alone(
     def blacken(number: int, rgb: object, lidar: object) -> None:
         if number % 5 > 2:
             Image.new("RGB", (24, 24)).save(rgb.filepath)
+            lidar["xyza"] = lidar["xyza"] * np.float32(2)
 
     def statistics(name: str, **change: object) -> object:
         return run_export(write_dataset(tmp_path / name, **change)).statistics
@@ -175,7 +156,15 @@ def test_a_class_that_training_lacks_is_said_aloud(
 
 def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
     return [
-        Group(f"g{i}", f"s{i % scenes}", "ab"[i % scenes % 2], split, Path(f"g{i}.png"), str(i))
+        Group(
+            f"g{i}",
+            f"s{i % scenes}",
+            "ab"[i % scenes % 2],
+            split,
+            Path(f"{i}.png"),
+            Path(f"{i}.pcd"),
+            ObjectId(),
+        )
         for i in range(count)
     ]
 

@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bson import ObjectId
 
 from stages.lib import database
+from stages.lib.checks import DataChecks, first_line, require_short, shortened
+from stages.lib.manifest import SPLITS
 from stages.lib.params import Dataset as DatasetParams
 from stages.lib.terminal import UserError
 
@@ -27,8 +29,6 @@ import fiftyone as fo  # noqa: E402  (reads its settings, made just above, while
 
 fo.config.show_progress_bars = False
 logging.getLogger("fiftyone").setLevel(logging.ERROR)
-
-_BATCH = 256  # groups whose arrays are read from the database at once
 
 
 @dataclass(frozen=True)
@@ -40,36 +40,47 @@ class Group:
     label: str
     split: str  # of its tag: "train", "validation" or "test"
     picture: Path
-    lidar_id: str  # FiftyOne's id of the sample with the raster
+    scan: Path  # media file of the LiDAR slice
+    lidar_id: ObjectId  # FiftyOne's id of the LiDAR slice's sample
 
 
 class GroupReader:
     """The labelled groups of a loaded dataset, sorted by key."""
 
-    def __init__(self, dataset: fo.Dataset, settings: DatasetParams) -> None:
-        """Reads everything but pictures and arrays.
+    def __init__(self, dataset: fo.Dataset, settings: DatasetParams, checks: DataChecks) -> None:
+        """Reads everything but pictures and scans.
+
+        Args:
+            checks: is told what is wrong with single groups; those are left out.
 
         Raises:
-            UserError: when a slice, a field or a split is missing, or a group is incomplete.
+            UserError: when a slice, a field or a split is missing.
         """
         self._dataset = dataset
         self._settings = settings
-        self._folder = Path(settings.path)
-        self.warnings: list[str] = []
+        self._checks = checks
+        self._split_of_tag = {getattr(settings.splits, split): split for split in SPLITS}
+        self._folder = Path(os.path.abspath(settings.path))
+        self._real_folder = Path(os.path.realpath(settings.path))
         self._check_schema()
-        self._groups = self._read_groups()
+        self.groups = self._read_groups()
 
-    def groups(self) -> list[Group]:
-        return self._groups
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the dataset's author stored about it as a whole."""
+        return self._dataset.info
 
-    def rasters(self) -> Iterator[tuple[Group, object]]:
-        """Each group with its LiDAR array as stored; arrays are read a batch at a time."""
-        settings = self._settings
-        view = self._dataset.select_group_slices(settings.lidar.slice)
-        for start in range(0, len(self._groups), _BATCH):
-            groups = self._groups[start : start + _BATCH]
-            samples = view.select([group.lidar_id for group in groups], ordered=True)
-            yield from zip(groups, samples.values(settings.lidar.field), strict=True)
+    def fields(self, groups: list[Group]) -> list[bytes | None]:
+        """The LiDAR field of these groups as stored: a compressed array, not yet trusted."""
+        name = self._settings.lidar.field
+        if name is None:
+            return [None] * len(groups)
+        stored_as = self._dataset.get_field(name).db_field or name
+        ids = [group.lidar_id for group in groups]
+        # FiftyOne itself would decode the arrays, however large they claim to be.
+        documents = self._dataset._sample_collection.find({"_id": {"$in": ids}}, {stored_as: 1})
+        values = {document["_id"]: document.get(stored_as) for document in documents}
+        return [values.get(id_) for id_ in ids]
 
     def _check_schema(self) -> None:
         settings, dataset = self._settings, self._dataset
@@ -88,7 +99,7 @@ class GroupReader:
         fields = dataset.get_field_schema()
         listed = ", ".join(sorted(fields))
         for key, name in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
-            if name not in fields:
+            if name is not None and name not in fields:
                 raise UserError(
                     f"{settings.path}: no field '{name}' (dataset.{key}); its fields are {listed}"
                 )
@@ -99,7 +110,7 @@ class GroupReader:
                 "fo.Classification"
             )
         if settings.scene_field is not None and settings.scene_field not in fields:
-            self.warnings.append(
+            self._checks.note(
                 f"no field '{settings.scene_field}' (dataset.scene_field): every group counts as a "
                 "scene of its own, so related groups may stand on both sides of a split"
             )
@@ -107,54 +118,88 @@ class GroupReader:
     def _read_groups(self) -> list[Group]:
         settings = self._settings
         pictures = self._slice_values(settings.rgb.slice)
-        rasters = self._slice_values(settings.lidar.slice)
-        split_of_tag = {
-            settings.splits.train: "train",
-            settings.splits.validation: "validation",
-            settings.splits.test: "test",
-        }
-        groups = []
+        scans = self._slice_values(settings.lidar.slice)
+        groups: dict[str, Group] = {}
         untagged: set[str] = set()
         num_untagged = 0
-        for group_id, picture in pictures.items():
-            place = f"{settings.path}: group of {picture['filepath']}"
-            raster = rasters.get(group_id)
-            tags = set(picture["tags"]) | set(raster["tags"] if raster else [])
-            splits = sorted({split_of_tag[tag] for tag in tags & split_of_tag.keys()})
-            if not splits:
-                untagged.update(tags or {"no tag"})
+        for group_id in dict.fromkeys([*pictures, *scans]):
+            samples = [part[group_id] for part in (pictures, scans) if group_id in part]
+            tags = {tag for sample in samples for tag in sample["tags"]}
+            if tags.isdisjoint(self._split_of_tag):
                 num_untagged += 1
+                untagged |= tags or {"no tag"}
                 continue
-            if len(splits) > 1:
-                raise UserError(f"{place}: in several splits at once: {', '.join(splits)}")
-            if raster is None:
-                raise UserError(f"{place}: no sample in slice '{settings.lidar.slice}' (dataset.lidar.slice)")
-            label = picture["label"] or raster["label"]
-            if picture["label"] and raster["label"] and picture["label"] != raster["label"]:
-                raise UserError(
-                    f"{place}: its slices are labelled '{picture['label']}' and '{raster['label']}'"
-                )
-            if label is None:
-                raise UserError(f"{place}: no label in '{settings.label_field}' (dataset.label_field)")
-            path = Path(picture["filepath"])
-            key = _relative(path, self._folder).with_suffix("").as_posix()
-            scene = picture["scene"] if picture["scene"] is not None else raster["scene"]
-            groups.append(
-                Group(
-                    key=key,
-                    scene=str(scene) if scene is not None else key,
-                    label=label,
-                    split=splits[0],
-                    picture=path,
-                    lidar_id=raster["id"],
-                )
-            )
-        self._require_splits(groups)
+            group = self._read_group(pictures.get(group_id), scans.get(group_id), tags)
+            if group is None:
+                continue
+            if group.key in groups:
+                place = f"{settings.path}: {group.key}"
+                self._checks.error("picture of several groups", f"{place}: belongs to several groups")
+            else:
+                groups[group.key] = group
+        self._require_splits(list(groups.values()))
         if num_untagged:
-            self._tell_untagged(groups, num_untagged, sorted(untagged))
-        self._require_distinct_keys(groups)
+            self._tell_untagged(list(groups.values()), num_untagged, sorted(untagged))
         # FiftyOne's own order is that of its database; the key's order is the same everywhere.
-        return sorted(groups, key=lambda group: group.key)
+        return [groups[key] for key in sorted(groups)]
+
+    def _tell_untagged(self, groups: list[Group], count: int, tags: list[str]) -> None:
+        """Groups without a split's tag are left out; if that is all that might be a test split, stop."""
+        settings = self._settings
+        names = ", ".join(shortened(tag) for tag in tags[:20])
+        left_out = f"{count:,} groups carry no split's tag (dataset.splits); their tags are {names}"
+        if not any(group.split == "test" for group in groups):
+            raise UserError(
+                f"{settings.path}: no group carries the tag '{settings.splits.test}' "
+                f"(dataset.splits.test), but {left_out}"
+            )
+        self._checks.note(f"{left_out}; they were left out")
+
+    def _read_group(
+        self, picture: dict[str, Any] | None, scan: dict[str, Any] | None, tags: set[str]
+    ) -> Group | None:
+        """A group from its two samples and their tags; None when it is faulty."""
+        settings, checks = self._settings, self._checks
+        samples = [sample for sample in (picture, scan) if sample is not None]
+        place = f"{settings.path}: group of {shortened(samples[0]['filepath'], 200)}"
+        splits = sorted(self._split_of_tag[tag] for tag in tags & self._split_of_tag.keys())
+        if len(splits) > 1:
+            checks.error("several splits", f"{place}: in several splits at once: {', '.join(splits)}")
+            return None
+        if picture is None or scan is None:
+            key, name = ("rgb", settings.rgb.slice) if picture is None else ("lidar", settings.lidar.slice)
+            checks.error("missing slice", f"{place}: no sample in slice '{name}' (dataset.{key}.slice)")
+            return None
+        labels = {sample["label"] for sample in samples if sample["label"] is not None}
+        if not labels:
+            checks.error(
+                "missing label", f"{place}: no label in '{settings.label_field}' (dataset.label_field)"
+            )
+            return None
+        if len(labels) > 1:
+            some = " and ".join(f"'{shortened(label)}'" for label in sorted(labels))
+            checks.error("contradicting labels", f"{place}: its slices are labelled {some}")
+            return None
+        try:
+            paths = [self._inside(Path(sample["filepath"])) for sample in samples]
+            scenes = [sample["scene"] for sample in samples if sample["scene"] is not None]
+            key = _relative(paths[0], self._folder).with_suffix("").as_posix()
+            scene = str(scenes[0]) if scenes else key
+            require_short([*labels, scene, key], f"{place}: text")
+        except UserError as error:
+            checks.error("refused", str(error))
+            return None
+        return Group(key, scene, labels.pop(), splits[0], *paths, lidar_id=ObjectId(scan["id"]))
+
+    def _inside(self, path: Path) -> Path:
+        """The path itself, unless it leaves the dataset's folder, as a hostile dataset's might."""
+        real = Path(os.path.realpath(path))
+        if not self._settings.allow_external_media and not real.is_relative_to(self._real_folder):
+            raise UserError(
+                f"{self._settings.path}: media file {shortened(path, 200)} lies outside the dataset's folder; "
+                "set dataset.allow_external_media: true if you trust it"
+            )
+        return path
 
     def _slice_values(self, name: str) -> dict[str, dict[str, Any]]:
         """Light values of each sample of a slice, by group id."""
@@ -176,22 +221,6 @@ class GroupReader:
             for i, group in enumerate(columns["group"])
         }
 
-    def _tell_untagged(self, groups: list[Group], count: int, tags: list[str]) -> None:
-        """Groups without a split's tag are left out; if that is all that might be a test split, stop."""
-        settings = self._settings
-        left_out = f"{count:,} groups carry no split's tag (dataset.splits); their tags are {', '.join(tags)}"
-        if not any(group.split == "test" for group in groups):
-            raise UserError(
-                f"{settings.path}: no group carries the tag '{settings.splits.test}' "
-                f"(dataset.splits.test), but {left_out}"
-            )
-        self.warnings.append(f"{left_out}; they were left out")
-
-    def _require_distinct_keys(self, groups: list[Group]) -> None:
-        twice = [key for key, count in Counter(group.key for group in groups).items() if count > 1]
-        if twice:
-            raise UserError(f"{self._settings.path}: the picture {twice[0]} belongs to several groups")
-
     def _require_splits(self, groups: list[Group]) -> None:
         settings = self._settings
         found = {group.split for group in groups}
@@ -205,13 +234,13 @@ class GroupReader:
         classes = sorted({group.label for group in groups if group.split == "train"})
         if len(classes) < 2:
             raise UserError(
-                f"{settings.path}: the training split holds one class only ('{classes[0]}' in field "
-                f"'{settings.label_field}', dataset.label_field); at least two are needed"
+                f"{settings.path}: the training split holds one class only ('{shortened(classes[0])}' in "
+                f"field '{settings.label_field}', dataset.label_field); at least two are needed"
             )
 
 
 @contextmanager
-def opened(settings: DatasetParams) -> Iterator[GroupReader]:
+def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]:
     """Loads a FiftyOneDataset folder into a temporary database entry, and removes it at the end.
 
     Raises:
@@ -222,10 +251,9 @@ def opened(settings: DatasetParams) -> Iterator[GroupReader]:
     try:
         dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
     except Exception as error:  # FiftyOne raises whatever its parsers raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{folder}: FiftyOne cannot load this folder: {reason}") from None
+        raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
     try:
-        yield GroupReader(dataset, settings)
+        yield GroupReader(dataset, settings, checks)
     finally:
         dataset.delete()
 
@@ -245,7 +273,7 @@ def require_dataset_folder(folder: Path) -> None:
 def _relative(path: Path, folder: Path) -> Path:
     """The path inside the folder; a path outside it stays as it is."""
     try:
-        return path.relative_to(os.path.abspath(folder))
+        return path.relative_to(folder)
     except ValueError:
         return path
 

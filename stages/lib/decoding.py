@@ -1,98 +1,136 @@
-"""From a user's picture or array to a tensor of the cache.
+"""Decodes groups of a dataset in parallel processes, which never touch the database.
 
-H, W = height and width as found;  S = side of the cache's square tensors;  C = colour channels
+S = side of the cache's square tensors;  C = colour channels
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
 
-from stages.lib import lidar
+from stages.lib import pictures, scans
+from stages.lib.scans import Angles, FieldOfView
 from stages.lib.terminal import UserError
 
-_CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
+BATCH = 128  # groups handed to a process at once
 
 
-def read_picture(path: Path, size: int) -> UInt8[np.ndarray, "C S S"]:
-    """A picture file as channels first, grey (1), RGB (3) or RGBA (4), resized to `size`.
+@dataclass(frozen=True)
+class Job:
+    """What is needed to decode one group."""
 
-    A picture that is not square is padded with black to a square first, so the aspect ratio stays.
+    picture: Path
+    scan: Path  # media file of the LiDAR slice
+    field: bytes | None  # the LiDAR field as stored, where there is one
+    angles: Angles | None
+    place: str  # names the group in messages
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every group is decoded; params.yaml tells the meanings."""
+
+    format: str
+    orientation: str
+    size: int
+    max_pixels: int
+    max_range_m: float
+    view: FieldOfView | None = None  # of point clouds
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One group's tensors and what was odd about its scan."""
+
+    rgb: UInt8[np.ndarray, "C S S"]
+    xyza: Float[np.ndarray, "4 S S"]
+    num_far: int  # returns farther away than the sensor reaches
+
+
+def decode(job: Job, settings: Settings) -> Decoded:
+    """One group's tensors.
 
     Raises:
-        UserError: when the file is missing or is no readable picture of these kinds.
+        UserError: when its picture or scan is missing, damaged or not of the configured form.
     """
+    rgb = pictures.read_picture(job.picture, settings.size, settings.max_pixels)
+    raster, num_far = _read_raster(job, settings)
+    return Decoded(rgb, scans.fitted(raster, settings.size, settings.orientation), num_far)
+
+
+def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
+    if settings.format == "pcd":
+        assert settings.view is not None, "a field of view is fitted before clouds are rasterised"
+        points = scans.read_cloud(job.scan, settings.max_pixels)
+        return scans.from_cloud(points, settings.view, settings.size, settings.max_range_m), 0
+    if settings.format == "npy":
+        array = scans.read_npy(job.scan, settings.max_pixels)
+        return scans.from_range(array, job.angles, settings.max_range_m, str(job.scan)), 0
+    if job.field is None:
+        raise UserError(f"{job.place}: no array in dataset.lidar.field")
+    array = scans.read_array(job.field, settings.max_pixels, job.place, compressed=True)
+    if settings.format == "range":
+        return scans.from_range(array, job.angles, settings.max_range_m, job.place), 0
+    if settings.format == "xyz":
+        return scans.from_xyz(array, settings.max_range_m, job.place), 0
+    return scans.from_xyza(array, settings.max_range_m, job.place)
+
+
+def decode_all(
+    batches: Iterable[list[Job]], settings: Settings, workers: int
+) -> Iterator[list[Decoded | str]]:
+    """Decodes batches in order, a few ahead of the reader; a faulty group gives its error message."""
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+    return parallel(joblib.delayed(_decode_batch)(jobs, settings) for jobs in batches)
+
+
+def fit_view(batches: Iterable[list[Job]], max_pixels: int, workers: int) -> FieldOfView | None:
+    """The least field of view that holds the points of all these clouds; unreadable ones are left out."""
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+    views = [
+        view
+        for found in parallel(joblib.delayed(_views)(jobs, max_pixels) for jobs in batches)
+        for view in found
+    ]
+    if not views:
+        return None
+    azimuth = np.array([view.azimuth_rad for view in views])
+    zenith = np.array([view.zenith_rad for view in views])
+    return FieldOfView(
+        (float(azimuth[:, 0].min()), float(azimuth[:, 1].max())),
+        (float(zenith[:, 0].min()), float(zenith[:, 1].max())),
+    )
+
+
+def num_workers(setting: int | str) -> int:
+    """Processes for `export.workers`; "auto" is one per CPU core."""
+    return len(os.sched_getaffinity(0)) if setting == "auto" else int(setting)
+
+
+def _decode_batch(jobs: list[Job], settings: Settings) -> list[Decoded | str]:
+    return [_decode_or_tell(job, settings) for job in jobs]
+
+
+def _decode_or_tell(job: Job, settings: Settings) -> Decoded | str:
     try:
-        with Image.open(path) as file:
-            picture = file.convert("RGBA" if file.mode in ("P", "LA", "PA") else file.mode)
-            picture.load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: unreadable picture ({_first_line(error)})") from None
-    if picture.mode not in _CHANNELS_OF_MODE:
-        raise UserError(
-            f"{path}: picture of mode {picture.mode}; supported are grey, RGB and RGBA with 8 bits"
-        )
-    if picture.size != (size, size):
-        picture = _padded_to_square(picture).resize((size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(picture)
-    return np.moveaxis(np.atleast_3d(pixels), -1, 0).copy()
+        return decode(job, settings)
+    except UserError as error:
+        return str(error)
 
 
-def read_xyza(array: object, size: int, orientation: str, place: str) -> Float[np.ndarray, "4 S S"]:
-    """An XYZA raster turned as `orientation` says, float32, sampled to `size` cells a side.
-
-    Rasters are sampled by nearest neighbour, since a mean of two returns is a point in thin air.
-    Cells without a return are zero.
-
-    Args:
-        array: 4 x H x W as stored: x, y, z in metres and a > 0 where there is a return.
-        place: names the array in an error.
-
-    Raises:
-        UserError: when the array is missing or is no 4 x H x W array of finite numbers.
-    """
-    if array is None:
-        raise UserError(f"{place}: no array")
-    raster = np.asarray(array)
-    if raster.ndim != 3 or raster.shape[0] != 4 or 0 in raster.shape or raster.dtype.kind not in "fiu":
-        raise UserError(
-            f"{place}: array of shape {raster.shape} and type {raster.dtype}; an xyza field holds "
-            "numbers of shape (4, H, W)"
-        )
-    raster = lidar.ORIENTATIONS[orientation](raster).astype(np.float32)
-    if not np.isfinite(raster).all():
-        raise UserError(f"{place}: NaN or infinite values in the xyza array")
-    returned = raster[3] > 0
-    raster = np.where(returned, raster, 0)
-    raster[3] = returned
-    return _sampled_to_square(raster, size)
-
-
-def _padded_to_square(picture: Image.Image) -> Image.Image:
-    side = max(picture.size)
-    if picture.size == (side, side):
-        return picture
-    square = Image.new(picture.mode, (side, side))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return square
-
-
-def _sampled_to_square(raster: Float[np.ndarray, "4 H W"], size: int) -> Float[np.ndarray, "4 S S"]:
-    _, height, width = raster.shape
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(raster)
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.zeros((4, side, side), dtype=raster.dtype)
-    square[:, top : top + height, left : left + width] = raster
-    picks = ((np.arange(size) + 0.5) * side / size).astype(int)
-    return np.ascontiguousarray(square[:, picks][:, :, picks])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _views(jobs: list[Job], max_pixels: int) -> list[FieldOfView]:
+    views = []
+    for job in jobs:
+        try:
+            view = scans.field_of_view(scans.read_cloud(job.scan, max_pixels))
+        except UserError:
+            continue  # told when it is decoded
+        if view is not None:
+            views.append(view)
+    return views

@@ -49,10 +49,18 @@ class RgbSource:
 
 
 @_group
+class ViewAngles:
+    azimuth: tuple[float, float]
+    zenith: tuple[float, float]
+
+
+@_group
 class LidarSource:
     slice: str
-    format: Literal["xyza"]
-    field: str
+    format: Literal["xyza", "xyz", "range", "npy", "pcd"]
+    field: str | None
+    max_range_m: Positive
+    field_of_view_deg: ViewAngles | None
     orientation: Literal[
         "as-is",
         "rotate-90",
@@ -81,6 +89,7 @@ class Dataset:
     lidar: LidarSource
     splits: SplitTags
     test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    allow_external_media: bool
 
 
 @_group
@@ -130,6 +139,9 @@ class Export:
     image_size: Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
     normalize: bool
     shard_groups: Count
+    max_pixels: Count
+    on_error: Literal["stop", "skip"]
+    workers: Count | Literal["auto"]
 
 
 @_group

@@ -1,0 +1,202 @@
+"""What can be wrong with a dataset: collected over the whole export and told at once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float
+
+from stages.lib import lidar
+from stages.lib.terminal import UserError
+
+_EXAMPLES = 3  # groups named in a warning
+_MOST_ERRORS = 20  # lines shown of one kind of error
+_COMMON_CLASS_SHARE = 0.8  # from here on a class is called dominant
+# An orientation is called better when its correlation is this much higher, and worth the name.
+_ORIENTATION_MARGIN = 0.1
+
+WARNINGS = {
+    "empty": "scans without any return",
+    "constant": "pictures of one single colour",
+    "out_of_range": "scans with returns farther away than dataset.lidar.max_range_m",
+    "repeated": "groups that repeat a picture or scan of the same split",
+}
+
+
+class DataChecks:
+    """Collects errors and warnings about a dataset, group by group."""
+
+    def __init__(self, source: str, on_error: str) -> None:
+        """`on_error`: "stop" ends the export at its end, "skip" leaves faulty groups out and counts them."""
+        self._source = source
+        self._on_error = on_error
+        self._errors: dict[str, list[str]] = defaultdict(list)
+        self._affected: dict[str, list[str]] = defaultdict(list)
+        self._notes: list[str] = []
+        self._contents: dict[str, tuple[str, str, str]] = {}
+
+    def error(self, kind: str, message: str) -> None:
+        """A fault of one group, which then has to be left out."""
+        self._errors[kind].append(message)
+
+    def warn(self, kind: str, group: str) -> None:
+        """An oddity of one group, of a kind in WARNINGS."""
+        self._affected[kind].append(group)
+
+    def note(self, sentence: str) -> None:
+        """A warning about the dataset as a whole."""
+        self._notes.append(sentence)
+
+    def admit_content(self, hashes: dict[str, str], *, group: str, split: str, label: str) -> bool:
+        """Compares a group's picture and scan with all before it; False when it must be left out.
+
+        The same content in two splits lets a model be tested on what it was trained on; the same
+        content under two labels makes one of them wrong. Call it for the test split first, so that it
+        is the training split that loses the copy.
+
+        Args:
+            hashes: of the group's contents, by what they are: "picture", "scan".
+        """
+        admitted = True
+        for what, digest in hashes.items():
+            other_group, other_split, other_label = self._contents.setdefault(digest, (group, split, label))
+            if other_group == group:
+                continue
+            if other_split != split:
+                self.error(
+                    f"same {what} in two splits",
+                    f"{group} ({split}) and {other_group} ({other_split}) hold the same {what}",
+                )
+                admitted = False
+            elif other_label != label:
+                self.error(
+                    f"same {what} with two labels",
+                    f"{group} ('{label}') and {other_group} ('{other_label}') hold the same {what}",
+                )
+                admitted = False
+            else:
+                self.warn("repeated", group)
+        return admitted
+
+    def raise_errors(self) -> None:
+        """Raises all errors at once, unless faulty groups are to be skipped.
+
+        Raises:
+            UserError: with one line per error.
+        """
+        if self._on_error == "skip" or not self._errors:
+            return
+        lines = []
+        for kind, messages in self._errors.items():
+            lines += messages[:_MOST_ERRORS]
+            if len(messages) > _MOST_ERRORS:
+                lines.append(f"{self._source}: {len(messages) - _MOST_ERRORS:,} more of this kind: {kind}")
+        if len(lines) > 1:
+            count = sum(map(len, self._errors.values()))
+            lines.append(
+                f"{self._source}: {count:,} errors in all; mend the dataset, or leave the groups concerned "
+                "out with export.on_error: skip"
+            )
+        raise UserError("\n".join(lines))
+
+    def skipped(self) -> dict[str, int]:
+        """How many groups were left out, by kind of error."""
+        return {kind: len(messages) for kind, messages in self._errors.items()}
+
+    def warnings(self) -> list[str]:
+        """All warnings as sentences without a full stop."""
+        sentences = [f"left out {count:,}: {kind}" for kind, count in self.skipped().items()]
+        for kind, text in WARNINGS.items():
+            groups = self._affected[kind]
+            if groups:
+                some = ", ".join(groups[:_EXAMPLES]) + (", ..." if len(groups) > _EXAMPLES else "")
+                sentences.append(f"{len(groups):,} {text} ({some})")
+        return [*self._notes, *sentences]
+
+
+def imbalance(counts: dict[str, int]) -> str | None:
+    """A sentence when one class dominates the training split."""
+    total = sum(counts.values())
+    name, most = max(counts.items(), key=lambda item: item[1])
+    if most / total < _COMMON_CLASS_SHARE:
+        return None
+    return (
+        f"{most / total:.0%} of the training groups are '{name}': always guessing the class frequencies "
+        f"gives an accuracy of {most / total:.3f} and a loss of {prior_loss(counts):.3f}; read balanced accuracy"
+    )
+
+
+def prior_loss(counts: dict[str, int]) -> float:
+    """Cross-entropy in nats of always guessing these frequencies, on data that has them."""
+    shares = np.array([count for count in counts.values() if count]) / sum(counts.values())
+    return float(-(shares * np.log(shares)).sum())
+
+
+class OrientationCheck:
+    """Estimates how a raster has to be turned to lie on the picture.
+
+    For each orientation, the correlation of the LiDAR's returns with the picture's foreground, averaged
+    over groups; the right one is where objects coincide.
+    """
+
+    def __init__(self, configured: str) -> None:
+        """`configured`: how the rasters that will be shown have been turned already."""
+        self._configured = configured
+        self._name_of = {turn: _composed(configured, turn) for turn in lidar.ORIENTATIONS}
+        self._sums: Counter[str] = Counter()
+        self._count = 0
+
+    def add(self, foreground: Float[np.ndarray, "S S"], returned: Float[np.ndarray, "S S"]) -> None:
+        """One training group: the picture's foreground and the turned raster's mask."""
+        if foreground.std() == 0 or returned.std() == 0:
+            return
+        self._count += 1
+        for turn, name in self._name_of.items():
+            turned = lidar.ORIENTATIONS[turn](returned)
+            self._sums[name] += float(np.corrcoef(foreground.ravel(), turned.ravel())[0, 1])
+
+    def means(self) -> dict[str, float]:
+        """Mean correlation by orientation; empty when no group could be used."""
+        return {name: total / self._count for name, total in self._sums.items()} if self._count else {}
+
+    def warning(self) -> str | None:
+        """A sentence when another orientation fits clearly better than the configured one."""
+        means = self.means()
+        if not means:
+            return None
+        best = max(means, key=lambda name: means[name])
+        if means[best] < means[self._configured] + _ORIENTATION_MARGIN:
+            return None
+        return (
+            f"dataset.lidar.orientation is {self._configured} (correlation of returns and picture foreground "
+            f"{means[self._configured]:.2f}), but {best} fits better ({means[best]:.2f}): element-wise fusion "
+            "would mix unrelated places"
+        )
+
+
+def _composed(first: str, second: str) -> str:
+    """The orientation that equals one followed by another."""
+    probe = np.arange(4).reshape(2, 2)
+    both = lidar.ORIENTATIONS[second](lidar.ORIENTATIONS[first](probe))
+    return next(name for name, turn in lidar.ORIENTATIONS.items() if np.array_equal(turn(probe), both))
+
+
+def shortened(text: object, limit: int = 80) -> str:
+    """Text from a dataset, fit for one line of a message."""
+    flat = "".join(char if char.isprintable() else "?" for char in str(text))
+    return flat if len(flat) <= limit else f"{flat[:limit]}..."
+
+
+def first_line(error: Exception) -> str:
+    """A library's exception, in one line of bearable length."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return shortened(lines[0], 200)
+
+
+def require_short(texts: Iterable[str], what: str, limit: int = 1000) -> None:
+    """Raises UserError when a label, scene or path is absurdly long."""
+    for text in texts:
+        if len(text) > limit:
+            raise UserError(f"{what} of {len(text):,} characters: {shortened(text)}")

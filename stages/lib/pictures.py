@@ -1,0 +1,81 @@
+"""From a user's picture file, which nobody vouches for, to a tensor of the cache.
+
+H, W = height and width as found;  S = side of the cache's square tensors;  C = colour channels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+
+from stages.lib.checks import first_line
+from stages.lib.terminal import UserError
+
+# Decoders of rarer formats are seldom tested against hostile files.
+FORMATS = ("PNG", "JPEG")
+# Modes that become grey (1 channel), RGB (3) or RGBA (4); 16-bit greys are scaled down first.
+_TARGET_OF_MODE = {"1": "L", "L": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
+_TARGET_OF_MODE |= {"CMYK": "RGB", "YCbCr": "RGB"}
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+
+
+def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C S S"]:
+    """A picture as channels first: grey (1 channel), RGB (3) or RGBA (4), 8 bits.
+
+    The longer side is resized to `size` (Lanczos, anti-aliased) and the shorter one in proportion;
+    black margins, equally wide, complete the square. A JPEG is turned as its EXIF entry says.
+
+    Args:
+        max_pixels: pictures that declare more are refused before they are decoded.
+
+    Raises:
+        UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > max_pixels:
+                raise UserError(
+                    f"{path}: {file.width} x {file.height} pixels; more than export.max_pixels ({max_pixels:,})"
+                )
+            picture = ImageOps.exif_transpose(_eight_bits(file, path))
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: more pixels than export.max_pixels ({max_pixels:,})") from None
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads to
+        raise UserError(f"{path}: unreadable picture, no PNG or JPEG ({first_line(error)})") from None
+    if picture.size != (size, size):
+        picture = _fitted(picture, size)
+    return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0).copy()
+
+
+def foreground(rgb: UInt8[np.ndarray, "C S S"]) -> Float[np.ndarray, "S S"]:
+    """How much each pixel differs from the picture's border, 0..1: a guess at where the object is."""
+    colors = rgb[:3].astype(np.float32) / 255
+    border = np.concatenate([colors[:, 0], colors[:, -1], colors[:, :, 0], colors[:, :, -1]], axis=1)
+    return np.abs(colors - np.median(border, axis=1)[:, None, None]).mean(axis=0)
+
+
+def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
+    """The decoded picture in mode L, RGB or RGBA."""
+    if file.mode in _SIXTEEN_BIT:
+        values = np.asarray(file, dtype=np.int64)
+        return Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
+    if file.mode not in _TARGET_OF_MODE:
+        raise UserError(f"{path}: pictures of mode {file.mode} are not supported; grey, RGB and RGBA are")
+    has_transparency = file.mode == "RGB" and "transparency" in file.info
+    return file.convert("RGBA" if has_transparency else _TARGET_OF_MODE[file.mode])
+
+
+def _fitted(picture: Image.Image, size: int) -> Image.Image:
+    scale = size / max(picture.size)
+    fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(fitted, Image.Resampling.LANCZOS)
+    square = Image.new(picture.mode, (size, size))
+    square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return square

@@ -1,0 +1,189 @@
+"""What is wrong with a dataset stops the export, all of it at once, or is told; nothing turns into zeros."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from builders import write_dataset
+from PIL import Image
+
+from stages.lib import checks, lidar, tensors
+from stages.lib.checks import DataChecks, OrientationCheck
+from stages.lib.manifest import Manifest
+from stages.lib.tensors import Split
+from stages.lib.terminal import UserError
+
+
+def break_three(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+    """A damaged picture, a scan of the wrong shape, a missing label."""
+    if number == 1:
+        Path(rgb.filepath).write_bytes(b"no picture")
+    if number == 7:
+        scan["xyza"] = scan["xyza"][:2]
+    if number == 10:
+        rgb.ground_truth = scan.ground_truth = None
+
+
+def test_all_errors_are_shown_at_once(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data", change=break_three)
+    with pytest.raises(UserError) as caught:
+        run_export(folder)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    for part in ("001.png: unreadable picture", "007: array of shape (2, 24, 24)", "010", "3 errors in all"):
+        assert any(part in line for line in lines), lines
+    assert not (tensors.FOLDER / "manifest.json").exists()
+
+
+def test_faulty_groups_can_be_skipped_and_are_counted(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    folder = write_dataset(tmp_path / "data", change=break_three)
+    manifest = run_export(folder, export__on_error="skip")
+    kept = sum(sum(by_class.values()) for by_class in manifest.counts.values())
+    assert kept == 27
+    told = " ".join(manifest.warnings)
+    assert "left out 2: unreadable" in told and "left out 1: missing label" in told
+
+
+def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
+    """Gives one group the picture of an earlier one, in a file of its own."""
+
+    def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        if number == target:
+            shutil.copy(rgb.filepath.replace(f"{target:03d}", f"{source:03d}"), rgb.filepath)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (0, 3, r"000 \(train\) and data/003 \(validation\) hold the same picture"),
+        (0, 5, r"'cube'\) and data/000 \('cone'\) hold the same picture|'cone'\) and data/005 \('cube'\)"),
+    ],
+    ids=["two splits", "two labels"],
+)
+def test_copies_that_mislead_are_errors(
+    tmp_path: Path, run_export: Callable[..., Manifest], source: int, target: int, message: str
+) -> None:
+    folder = write_dataset(tmp_path / "data", change=copy_picture(source, target))
+    with pytest.raises(UserError, match=message):
+        run_export(folder)
+
+
+def test_skipping_copies_takes_them_from_training(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    folder = write_dataset(tmp_path / "data", change=copy_picture(0, 4))
+    manifest = run_export(folder, export__on_error="skip")
+    assert sum(manifest.counts["test"].values()) == 6
+    assert sum(manifest.counts["train"].values()) == 17
+
+
+def test_harmless_copies_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    manifest = run_export(write_dataset(tmp_path / "data", change=copy_picture(0, 1)))
+    assert "1 groups that repeat a picture or scan of the same split (data/001)" in manifest.warnings
+
+
+def make_odd(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+    if number in (0, 1):
+        scan["xyza"] = np.zeros((4, 24, 24), dtype=np.float32)
+    if number == 2:
+        Image.new("RGB", (24, 24), "blue").save(rgb.filepath)
+    if number == 5:
+        scan["xyza"][1, 3, 3], scan["xyza"][3, 3, 3] = 80.0, 1
+
+
+def test_oddities_are_told(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    told = run_export(write_dataset(tmp_path / "data", change=make_odd)).warnings
+    assert "2 scans without any return (data/000, data/001)" in told
+    assert "1 pictures of one single colour (data/002)" in told
+    assert any("1 scans with returns farther away than dataset.lidar.max_range_m" in text for text in told)
+
+
+def test_a_dominant_class_is_told_with_what_guessing_gives() -> None:
+    text = checks.imbalance({"cubes": 1009, "spheres": 67})
+    assert text is not None and "94%" in text and "0.938" in text and "0.233" in text
+    assert checks.imbalance({"cubes": 10, "spheres": 10}) is None
+
+
+def test_missing_slice_is_named(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    def orphan(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        if number == 6:
+            scan.group = fo.Group().element("lidar_img")
+
+    folder = write_dataset(tmp_path / "data", change=orphan)
+    with pytest.raises(UserError) as caught:
+        run_export(folder)
+    assert "no sample in slice 'lidar_img' (dataset.lidar.slice)" in str(caught.value)
+    assert "no sample in slice 'rgb' (dataset.rgb.slice)" in str(caught.value)
+
+
+def test_media_outside_the_folder_is_refused(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data")
+    outside = tmp_path / "secret.png"
+    Image.new("RGB", (24, 24), "red").save(outside)
+    samples = (folder / "samples.json").read_text()
+    for path in (str(outside), "../secret.png"):
+        (folder / "samples.json").write_text(samples.replace("data/002.png", path))
+        with pytest.raises(UserError, match=r"secret.png lies outside .* dataset.allow_external_media"):
+            run_export(folder)
+        manifest = run_export(folder, dataset__allow_external_media=True)
+        assert sum(manifest.counts["train"].values()) == 18
+
+
+def test_endless_labels_are_refused(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    def shout(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        if number == 3:
+            rgb.ground_truth.label = scan.ground_truth.label = "a" * 100_000
+
+    with pytest.raises(UserError, match="text of 100,000 characters") as caught:
+        run_export(write_dataset(tmp_path / "data", change=shout))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("true", list(lidar.ORIENTATIONS))
+def test_orientation_is_recognised(true: str) -> None:
+    """Rasters that only `true` lays on the pictures; every other setting is warned of."""
+    rng = np.random.default_rng(0)
+    for configured in lidar.ORIENTATIONS:
+        check = OrientationCheck(configured)
+        for _ in range(20):
+            foreground = np.zeros((16, 16), dtype=np.float32)
+            top, left = rng.integers(0, 6), rng.integers(7, 11)
+            foreground[top : top + 3, left : left + 5] = 1
+            stored = next(
+                raw
+                for raw in (turn(foreground) for turn in lidar.ORIENTATIONS.values())
+                if np.array_equal(lidar.ORIENTATIONS[true](raw), foreground)
+            )
+            check.add(foreground, np.ascontiguousarray(lidar.ORIENTATIONS[configured](stored)))
+        warning = check.warning()
+        if configured == true:
+            assert warning is None
+        else:
+            assert warning is not None and f"but {true} fits better (1.00)" in warning
+
+
+def test_real_data_raise_no_false_alarm(pandaset: Path, run_export: Callable[..., Manifest]) -> None:
+    """Objects fill these crops, so masks say little of the orientation; nothing is claimed then."""
+    manifest = run_export(pandaset, export__image_size=64, dataset__scene_field="scene")
+    assert not any("fits better" in text for text in manifest.warnings), manifest.warnings
+    assert any("returns farther away than" in text for text in manifest.warnings)
+    assert len(Split(tensors.FOLDER, manifest, "train")) == 176
+
+
+def test_a_flood_of_errors_stays_readable() -> None:
+    data_checks = DataChecks("data/mine", "stop")
+    for number in range(500):
+        data_checks.error("unreadable", f"data/mine: {number}")
+    with pytest.raises(UserError) as caught:
+        data_checks.raise_errors()
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22 and "480 more of this kind" in lines[20] and "500 errors in all" in lines[21]

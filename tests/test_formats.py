@@ -1,0 +1,167 @@
+"""LiDAR in every form met in the wild, in datasets written by FiftyOne itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from builders import write_dataset
+from PIL import Image
+from pypcd4 import Encoding, PointCloud
+
+from stages.lib import lidar, scenes, tensors
+from stages.lib.manifest import Manifest
+from stages.lib.tensors import Split
+from stages.lib.terminal import UserError
+
+SIZE = 24
+ANGLES = scenes.angles_rad(SIZE)
+
+
+def range_image(number: int) -> np.ndarray:
+    """Ranges in metres; about half of the cells have no return."""
+    rng = np.random.default_rng(number)
+    range_m = rng.uniform(5, 45, (SIZE, SIZE)).astype(np.float32)
+    range_m[rng.random((SIZE, SIZE)) < 0.5] = 100.0
+    return range_m
+
+
+def expected(group: tensors.Group) -> np.ndarray:
+    return lidar.xyza_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
+
+
+def assert_cache_is_right(manifest: Manifest, tolerance: float = 1e-5) -> None:
+    """Every group of the training split holds the raster that its ranges and angles give."""
+    split = Split(tensors.FOLDER, manifest, "train")
+    groups = tensors.read_groups(tensors.FOLDER, "train")
+    assert len(groups) == 18
+    for index, group in enumerate(groups):
+        assert np.allclose(split.stored(index)[1], expected(group), atol=tolerance)
+
+
+def store(
+    field: str, convert: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[int, fo.Sample, fo.Sample], None]:
+    def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        scan[field] = convert(range_image(number))
+
+    return change
+
+
+def to_xyz(range_m: np.ndarray) -> np.ndarray:
+    xyza = lidar.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
+    xyza[:3, range_m > 90] = np.nan
+    return xyza[:3]
+
+
+def to_xyza(range_m: np.ndarray) -> np.ndarray:
+    return lidar.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)
+
+
+@pytest.mark.parametrize(("form", "convert"), [("xyza", to_xyza), ("xyz", to_xyz)])
+def test_arrays_of_points(
+    tmp_path: Path, run_export: Callable[..., Manifest], form: str, convert: Callable[..., np.ndarray]
+) -> None:
+    folder = write_dataset(tmp_path / "data", change=store("points", convert))
+    assert_cache_is_right(run_export(folder, dataset__lidar__format=form, dataset__lidar__field="points"))
+
+
+@pytest.mark.parametrize("place", ["info", "info per class", "file"])
+def test_range_images(tmp_path: Path, run_export: Callable[..., Manifest], place: str) -> None:
+    angles = ANGLES.tolist()
+    info = {
+        "info": {"azimuth": angles, "zenith": angles},
+        "info per class": {
+            f"{kind}_{c}": angles for kind in ("azimuth", "zenith") for c in ("ball", "cone", "cube")
+        },
+        "file": {},
+    }[place]
+    folder = write_dataset(tmp_path / "data", change=store("range", lambda range_m: range_m), info=info)
+    if place == "file":
+        for name in ("azimuth", "zenith"):
+            np.save(folder / f"{name}.npy", ANGLES)
+    assert_cache_is_right(run_export(folder, dataset__lidar__format="range", dataset__lidar__field="range"))
+
+
+def test_range_images_without_angles(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data", change=store("range", lambda range_m: range_m))
+    with pytest.raises(UserError, match="no angles for this range image"):
+        run_export(folder, dataset__lidar__format="range", dataset__lidar__field="range")
+
+
+def write_npy(number: int, path: Path) -> Path:
+    np.save(path.with_suffix(".npy"), range_image(number))
+    return path.with_suffix(".npy")
+
+
+def test_npy_files(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data", write_scan=write_npy)
+    for name in ("azimuth", "zenith"):
+        np.save(folder / "data" / f"{name}.npy", ANGLES)
+    assert_cache_is_right(run_export(folder, dataset__lidar__format="npy", dataset__lidar__field=None))
+
+
+@pytest.mark.parametrize("encoding", list(Encoding), ids=lambda encoding: encoding.value)
+def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encoding: Encoding) -> None:
+    def write_cloud(number: int, path: Path) -> Path:
+        xyza = to_xyza(range_image(number))
+        cloud = PointCloud.from_xyz_points(xyza[:3, xyza[3] > 0].T)
+        cloud.save(path.with_suffix(".pcd"), encoding=encoding)
+        return path.with_suffix(".pcd")
+
+    folder = write_dataset(tmp_path / "data", write_scan=write_cloud)
+    bounds = np.rad2deg(ANGLES[[0, -1]]).tolist()
+    settings = {"dataset__lidar__format": "pcd", "dataset__lidar__field": None}
+    view = {"azimuth": bounds, "zenith": bounds}
+    manifest = run_export(folder, **settings, dataset__lidar__field_of_view_deg=view)
+    assert_cache_is_right(manifest, tolerance=1e-3)
+    # All rays return in some scan of the training split, so the fitted view is the true one.
+    fitted = run_export(folder, **settings)
+    assert_cache_is_right(fitted, tolerance=1e-3)
+    assert f"azimuths {bounds[0]:.2f} to {bounds[1]:.2f}" in fitted.warnings[0]
+
+
+def test_the_nearest_point_wins() -> None:
+    from stages.lib import scans
+
+    points = np.array([[0, 20, 0], [0, 10, 0], [0, 30, 0], [np.nan, 1, 1], [0, 60, 0]], dtype=np.float32)
+    view = scans.FieldOfView((-0.1, 0.1), (-0.1, 0.1))
+    raster = scans.from_cloud(points, view, 3, 50.0)
+    assert raster[:, 1, 1].tolist() == [0, 10, 0, 1]
+    assert raster[3].sum() == 1
+
+
+def sixteen_bit(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+    Image.fromarray(np.full((24, 24), 257 * (number + 1), dtype=np.uint16)).save(rgb.filepath)
+
+
+def test_sixteen_bit_pictures(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    manifest = run_export(write_dataset(tmp_path / "data", change=sixteen_bit))
+    groups = tensors.read_groups(tensors.FOLDER, "train")
+    split = Split(tensors.FOLDER, manifest, "train")
+    assert manifest.channels["rgb"] == 1
+    for index, group in enumerate(groups):
+        assert set(split.stored(index)[0].ravel().tolist()) == {int(Path(group.group).name) + 1}
+
+
+def test_jpegs_are_read_and_turned_as_their_exif_says(tmp_path: Path) -> None:
+    from stages.lib import pictures
+
+    pixels = np.zeros((16, 16, 3), dtype=np.uint8)
+    pixels[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    read = pictures.read_picture(tmp_path / "a.jpg", 16, 1000)
+    assert read[:, :7].mean() > 240 and read[:, 9:].mean() < 15
+
+
+def test_wide_pictures_keep_their_proportions(tmp_path: Path) -> None:
+    from stages.lib import pictures
+
+    Image.new("RGB", (40, 20), "white").save(tmp_path / "a.png")
+    read = pictures.read_picture(tmp_path / "a.png", 16, 1000)
+    assert (read[:, 4:12] == 255).all() and (read[:, :4] == 0).all() and (read[:, 12:] == 0).all()
