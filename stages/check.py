@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 
 from stages.lib import fusions, params, terminal
-from stages.lib.params import Params, Synthetic
+from stages.lib.params import LidarSource, Params, Synthetic
 from stages.lib.terminal import UserError
 
 PASSED = Path("data/params.ok")
@@ -26,6 +26,7 @@ def main() -> None:
     check_fusion(settings)
     check_splits(settings)
     check_view(settings.synthetic)
+    check_lidar(settings.dataset.lidar)
     check_dataset(Path(settings.dataset.path))
     PASSED.parent.mkdir(exist_ok=True)
     PASSED.write_text("params.yaml is valid\n")
@@ -71,6 +72,17 @@ def check_splits(settings: Params) -> None:
         raise UserError(
             f"params.yaml: dataset.splits: train, validation and test need three different tags, "
             f"not {tags.train}, {tags.validation}, {tags.test}"
+        )
+
+
+def check_lidar(source: LidarSource) -> None:
+    """Formats that lie in a field name it; those that lie in files have none."""
+    in_files = source.format in ("npy", "pcd")
+    if in_files != (source.field is None):
+        right = "null" if in_files else "the name of the field that holds the arrays"
+        raise UserError(
+            f"params.yaml: dataset.lidar.field: is {source.field or 'null'}; for format {source.format} "
+            f"it has to be {right}"
         )
 
 

@@ -23,7 +23,7 @@ from stages.lib.datasets import Group, GroupReader
 from stages.lib.decoding import Decoded, Job, Settings
 from stages.lib.manifest import SPLITS, Manifest
 from stages.lib.params import Dataset, Export
-from stages.lib.scans import FieldOfView
+from stages.lib.scans import Angles, FieldOfView
 from stages.lib.tensors import Writer
 from stages.lib.terminal import UserError
 
@@ -50,6 +50,7 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
         writer = Writer(tensors.FOLDER, classes, settings.shard_groups)
         channels = Counter[int]()
         learned = Counter[str]()
+        validated = 0
         view = field_of_view(reader, groups, split_of, dataset, settings)
         decoded = decode_groups(reader, groups, dataset, settings, view)
         for group, result in terminal.progress(decoded, "exporting", len(groups), "groups"):
@@ -58,10 +59,12 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
                 continue
             rgb, xyza = result.rgb, result.xyza
             writer.add(split=split, key=group.key, scene=group.scene, label=group.label, rgb=rgb, xyza=xyza)
+            validated += split == "validation"
             if split == "train":
                 learned[group.label] += 1
                 orientation.add(pictures.foreground(rgb), xyza[3])
     data_checks.raise_errors()
+    require_something_left(validated, learned, dataset.path)
     if view is not None:
         data_checks.note(describe_view(view))
     for warning in (orientation.warning(), checks.imbalance(learned)):
@@ -73,6 +76,16 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
+
+
+def require_something_left(num_validation: int, learned: Counter[str], source: str) -> None:
+    """Raises UserError when so many groups were skipped that nothing can be trained or selected on."""
+    if len(learned) < 2 or not num_validation:
+        raise UserError(
+            f"{source}: with its faulty groups left out (export.on_error: skip), {sum(learned.values())} "
+            f"training groups of {len(learned)} classes and {num_validation} validation groups remain; "
+            "two classes and one validation group are needed"
+        )
 
 
 def field_of_view(
@@ -117,8 +130,7 @@ def decode_groups(
 
 def jobs(reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export) -> Iterator[list[Job]]:
     """Batches of work for the decoding processes; FiftyOne's documents are read a batch at a time."""
-    needs_angles = dataset.lidar.format in ("range", "npy")
-    folder = Path(dataset.path)
+    angles = find_angles(reader, groups, dataset, settings)
     for start in range(0, len(groups), decoding.BATCH):
         batch = groups[start : start + decoding.BATCH]
         yield [
@@ -126,13 +138,25 @@ def jobs(reader: GroupReader, groups: list[Group], dataset: Dataset, settings: E
                 picture=group.picture,
                 scan=group.scan,
                 field=field,
-                angles=scans.find_angles(reader.info, folder, group.scan, group.label, settings.max_pixels)
-                if needs_angles
-                else None,
+                angles=angles.get((group.scan.parent, group.label)),
                 place=f"{dataset.path}: {group.key}",
             )
             for group, field in zip(batch, reader.fields(batch), strict=True)
         ]
+
+
+def find_angles(
+    reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export
+) -> dict[tuple[Path, str], Angles | None]:
+    """The angles of range images, by the folder of the scan and its class, each looked up once."""
+    if dataset.lidar.format not in ("range", "npy"):
+        return {}
+    scan_of = {(group.scan.parent, group.label): group.scan for group in groups}
+    folder, info = Path(dataset.path), reader.info
+    return {
+        (parent, label): scans.find_angles(info, folder, scan, label, settings.max_pixels)
+        for (parent, label), scan in scan_of.items()
+    }
 
 
 def admit(

@@ -45,6 +45,8 @@ def restore(project: Project) -> None:
         ({"dataset__path": "data/nowhere"}, ["dataset.path", "no folder 'data/nowhere'"]),
         ({"dataset__path": "tests"}, ["dataset.path", "'tests' is no FiftyOneDataset", "metadata.json"]),
         ({"dataset__splits__test": "train"}, ["dataset.splits", "three different tags"]),
+        ({"dataset__lidar__field": None}, ["dataset.lidar.field", "format xyza", "name of the field"]),
+        ({"dataset__lidar__format": "pcd"}, ["dataset.lidar.field", "is xyza", "has to be null"]),
         ({"synthetic__distance_m": [24, 12]}, ["synthetic.distance_m", "must not exceed the second"]),
         ({"synthetic__distance_m": [2, 3]}, ["radius 1.5 m at 2 m", "does not fit the field of view"]),
     ],

@@ -51,6 +51,29 @@ def test_faulty_groups_can_be_skipped_and_are_counted(
     assert "left out 2: unreadable" in told and "left out 1: missing label" in told
 
 
+def test_skipping_everything_is_an_error(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    """All validation pictures are broken: left out, nothing would be left to select on."""
+
+    def break_validation(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        if "validation" in rgb.tags:
+            Path(rgb.filepath).write_bytes(b"no picture")
+
+    folder = write_dataset(tmp_path / "data", change=break_validation)
+    with pytest.raises(UserError, match="18 training groups of 3 classes and 0 validation groups remain"):
+        run_export(folder, export__on_error="skip")
+
+
+def test_a_split_of_faulty_groups_is_not_called_empty(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    def unlabel(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        if "validation" in rgb.tags:
+            rgb.ground_truth = scan.ground_truth = None
+
+    with pytest.raises(UserError, match="no label in 'ground_truth'"):
+        run_export(write_dataset(tmp_path / "data", change=unlabel))
+
+
 def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
     """Gives one group the picture of an earlier one, in a file of its own."""
 

@@ -137,6 +137,9 @@ class GroupReader:
                 self._checks.error("picture of several groups", f"{place}: belongs to several groups")
             else:
                 groups[group.key] = group
+        if not {"train", "validation"} <= {group.split for group in groups.values()}:
+            # Were all of a split's groups faulty, their faults explain it better than "empty".
+            self._checks.raise_errors()
         self._require_splits(list(groups.values()))
         if num_untagged:
             self._tell_untagged(list(groups.values()), num_untagged, sorted(untagged))

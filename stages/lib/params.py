@@ -50,8 +50,8 @@ class RgbSource:
 
 @_group
 class ViewAngles:
-    azimuth: tuple[float, float]
-    zenith: tuple[float, float]
+    azimuth: Annotated[tuple[float, float], Ascending]
+    zenith: Annotated[tuple[float, float], Ascending]
 
 
 @_group
