@@ -8,7 +8,6 @@ ends the export, all faults at once, or is written into the manifest.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -17,18 +16,17 @@ from typing import TypeGuard
 
 import numpy as np
 
-from stages.lib import checks, datasets, decoding, params, pictures, scans, splits, tensors, terminal
+from stages.lib import checks, datasets, decoding, params, scans, splits, tensors, terminal
+from stages.lib import manifest as manifests
 from stages.lib.checks import DataChecks, OrientationCheck
 from stages.lib.datasets import Group, GroupReader
 from stages.lib.decoding import Decoded, Job, Settings
-from stages.lib.manifest import SPLITS, Manifest
+from stages.lib.manifest import Manifest
+from stages.lib.overview import Overview
 from stages.lib.params import Dataset, Export
 from stages.lib.scans import Angles, FieldOfView
-from stages.lib.tensors import Writer
+from stages.lib.tensor_writer import Writer
 from stages.lib.terminal import UserError
-
-# The test split comes first: of content that stands in two splits, the later copy is left out.
-ORDER = tuple(reversed(SPLITS))
 
 
 def main() -> None:
@@ -43,39 +41,56 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
     shutil.rmtree(tensors.FOLDER, ignore_errors=True)
     data_checks = DataChecks(dataset.path, settings.on_error)
     orientation = OrientationCheck(dataset.lidar.orientation)
+    overview = Overview(dataset.lidar.max_range_m)
     with datasets.opened(dataset, data_checks) as reader:
-        split_of = splits.assign(reader.groups, dataset.test_fraction)
-        groups = sorted(reader.groups, key=lambda group: ORDER.index(split_of[group.key]))
+        split_of = splits.assign(reader.groups, dataset.test_fraction, data_checks)
+        groups = in_order(reader.groups, split_of)
         classes = sorted({group.label for group in groups})
         writer = Writer(tensors.FOLDER, classes, settings.shard_groups)
-        channels = Counter[int]()
         learned = Counter[str]()
         validated = 0
         view = field_of_view(reader, groups, split_of, dataset, settings)
         decoded = decode_groups(reader, groups, dataset, settings, view)
         for group, result in terminal.progress(decoded, "exporting", len(groups), "groups"):
             split = split_of[group.key]
-            if not admit(group, split, result, data_checks, channels):
+            if not admit(group, split, result, data_checks):
                 continue
-            rgb, xyza = result.rgb, result.xyza
-            writer.add(split=split, key=group.key, scene=group.scene, label=group.label, rgb=rgb, xyza=xyza)
+            writer.add(
+                split=split,
+                key=group.key,
+                scene=group.scene,
+                label=group.label,
+                rgb=result.rgb,
+                xyza=result.xyza,
+                facts=result.facts,
+            )
+            overview.add(split, group.label, result.facts)
             validated += split == "validation"
             if split == "train":
                 learned[group.label] += 1
-                orientation.add(pictures.foreground(rgb), xyza[3])
+                orientation.add(result.facts.fits)
     data_checks.raise_errors()
     require_something_left(validated, learned, dataset.path)
-    if view is not None:
-        data_checks.note(describe_view(view))
     for warning in (orientation.warning(), checks.imbalance(learned)):
         if warning:
             data_checks.note(warning)
-    return writer.close(
+    manifest = writer.close(
         source=dataset.path,
         orientation=dataset.lidar.orientation,
+        orientation_fits=orientation.means(),
+        field_of_view_deg=view.degrees() if view is not None else None,
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
+    overview.draw(tensors.FOLDER, manifest)
+    manifests.save(manifest, tensors.FOLDER)
+    return manifest
+
+
+def in_order(groups: list[Group], split_of: dict[str, str]) -> list[Group]:
+    """The groups that go into the cache, split by split: of copies in two splits, the later is left out."""
+    kept = [group for group in groups if group.key in split_of]
+    return sorted(kept, key=lambda group: splits.ORDER.index(split_of[group.key]))
 
 
 def require_something_left(num_validation: int, learned: Counter[str], source: str) -> None:
@@ -159,41 +174,26 @@ def find_angles(
     }
 
 
-def admit(
-    group: Group, split: str, result: Decoded | str, data_checks: DataChecks, channels: Counter[int]
-) -> TypeGuard[Decoded]:
+def admit(group: Group, split: str, result: Decoded | str, data_checks: DataChecks) -> TypeGuard[Decoded]:
     """Whether the group goes into the cache; what is wrong or odd about it is noted."""
     if isinstance(result, str):
         data_checks.error("unreadable", result)
         return False
-    channels[len(result.rgb)] += 1
-    first = next(iter(channels))
-    if len(result.rgb) != first:
-        data_checks.error(
-            "colour channels",
-            f"{group.picture}: {len(result.rgb)} colour channels where the pictures before it have {first}; "
-            "all must have the same",
-        )
+    if not data_checks.admit_channels(len(result.rgb), group.picture):
         return False
+    facts = result.facts
     contents = {}
-    if np.ptp(result.rgb, axis=(1, 2)).any():
-        contents["picture"] = hashlib.sha256(result.rgb.tobytes()).hexdigest()
-    else:
+    if facts.is_constant:
         data_checks.warn("constant", group.key)
-    if result.xyza[3].any():
-        contents["scan"] = hashlib.sha256(result.xyza.tobytes()).hexdigest()
+    else:
+        contents["picture"] = facts.picture_digest
+    if facts.returns:
+        contents["scan"] = facts.scan_digest
     else:
         data_checks.warn("empty", group.key)
     if result.num_far:
         data_checks.warn("out_of_range", group.key)
     return data_checks.admit_content(contents, group=group.key, split=split, label=group.label)
-
-
-def describe_view(view: FieldOfView) -> str:
-    """The field of view that clouds were projected with, for the record."""
-    azimuth = " to ".join(f"{angle:.2f}" for angle in np.rad2deg(view.azimuth_rad))
-    zenith = " to ".join(f"{angle:.2f}" for angle in np.rad2deg(view.zenith_rad))
-    return f"point clouds are projected with azimuths {azimuth} and zeniths {zenith} degrees"
 
 
 if __name__ == "__main__":

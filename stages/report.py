@@ -45,7 +45,7 @@ def main() -> None:
         significance(statistics),
         advantages(settings),
         written_analysis(found),
-        data(manifest),
+        data(manifest, statistics, found),
         reproduction(settings, timing, manifest),
     ]
     (REPORTS / "report.md").write_text("\n\n".join(sections) + "\n")
@@ -259,24 +259,67 @@ def written_analysis(found: Findings) -> str:
     return "## Analysis\n\n" + "\n\n".join(analysis.written_analysis(found))
 
 
-def data(manifest: Manifest) -> str:
+def data(manifest: Manifest, statistics: dict[str, Any], found: Findings) -> str:
+    """What the models learned from and were judged on, and what is wrong or odd about it."""
     table = [
         [split, *(manifest.counts[split][name] for name in manifest.classes), manifest.scenes[split]]
         for split in manifest.splits()
     ]
-    warnings = "".join(f"\n\n**Warning:** {warning}." for warning in manifest.warnings)
-    inputs = (
+    warnings = [*manifest.warnings, *filter(None, [analysis.trivial_task(found)])]
+    parts = [
+        "## Data",
+        markdown(table, ["Groups", *manifest.classes, "Scenes"]),
+        guessing(statistics),
+        "\n".join(f"- **Warning:** {warning}." for warning in warnings)
+        or "The checks of the export found nothing to warn of.",
+        f"{rasters(manifest)} {inputs(manifest)}",
+        picture("class_balance", "Share of each class in each split"),
+        picture("histograms", "Ranges, returns per scan and brightness, by class and by split"),
+    ]
+    for split in manifest.splits():
+        parts.append(
+            f"Samples of the {split} split, pictures over depth (near is bright, no return is black):"
+        )
+        parts.append(picture(f"samples_{split}", f"Samples of the {split} split"))
+    return "\n\n".join(parts)
+
+
+def guessing(statistics: dict[str, Any]) -> str:
+    """What the least informed guess gives, which every figure has to be read against."""
+    figures = [
+        f"a loss of {split['loss']['mean']:.3f} and an accuracy of {split['accuracy']['mean']:.3f} on the "
+        f"{name} split"
+        for name, split in statistics["models"]["prior"]["metrics"].items()
+    ]
+    return f"Always guessing the training split's class frequencies gives {' and '.join(figures)}."
+
+
+def rasters(manifest: Manifest) -> str:
+    """How scans lie on pictures, and how well."""
+    text = f"Orientation of the rasters: {manifest.orientation}"
+    fits = manifest.orientation_fits
+    if fits:
+        others = {name: fit for name, fit in fits.items() if name != manifest.orientation}
+        best = max(others, key=lambda name: others[name])
+        text += (
+            f"; returns and the picture's foreground correlate with {fits[manifest.orientation]:.2f} so, and "
+            f"with {others[best]:.2f} in the best other orientation, {best}"
+        )
+    if manifest.field_of_view_deg is not None:
+        bounds = " and ".join(
+            f"{name}s from {low:.2f} to {high:.2f}"
+            for name, (low, high) in manifest.field_of_view_deg.items()
+        )
+        text += f". Point clouds are projected with {bounds} degrees"
+    return f"{text}."
+
+
+def inputs(manifest: Manifest) -> str:
+    if not manifest.normalized:
+        return "Inputs are raw: colours in 0..1, coordinates in metres."
+    return (
         "Colours are standardised; coordinates are taken from the centroid of each scan and scaled; both "
         "by statistics of the training split."
-        if manifest.normalized
-        else "Inputs are raw: colours in 0..1, coordinates in metres."
-    )
-    return (
-        "## Data\n\n"
-        + markdown(table, ["Groups", *manifest.classes, "Scenes"])
-        + warnings
-        + f"\n\nOrientation of the rasters: {manifest.orientation}. {inputs}\n\n"
-        + picture("samples", "Training samples of each class, RGB over LiDAR depth")
     )
 
 

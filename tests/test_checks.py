@@ -12,7 +12,7 @@ import pytest
 from builders import write_dataset
 from PIL import Image
 
-from stages.lib import checks, lidar, tensors
+from stages.lib import checks, inspection, lidar, tensors
 from stages.lib.checks import DataChecks, OrientationCheck
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
@@ -186,7 +186,8 @@ def test_orientation_is_recognised(true: str) -> None:
                 for raw in (turn(foreground) for turn in lidar.ORIENTATIONS.values())
                 if np.array_equal(lidar.ORIENTATIONS[true](raw), foreground)
             )
-            check.add(foreground, np.ascontiguousarray(lidar.ORIENTATIONS[configured](stored)))
+            turned = np.ascontiguousarray(lidar.ORIENTATIONS[configured](stored))
+            check.add(inspection.orientation_fits(foreground, turned > 0))
         warning = check.warning()
         if configured == true:
             assert warning is None

@@ -16,6 +16,7 @@ from PIL import Image
 
 from stages.lib import manifest as manifests
 from stages.lib import splits, tensors
+from stages.lib.checks import DataChecks
 from stages.lib.datasets import Group
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
@@ -169,10 +170,14 @@ def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
     ]
 
 
+def assign(groups: list[Group], test_fraction: float) -> dict[str, str]:
+    return splits.assign(groups, test_fraction, DataChecks("data/mine", "stop"))
+
+
 def test_held_out_scenes_are_whole_stable_and_stratified() -> None:
     groups = make_groups(200, 50)
-    chosen = splits.assign(groups, 0.2)
-    assert splits.assign(groups[::-1], 0.2) == chosen
+    chosen = assign(groups, 0.2)
+    assert assign(groups[::-1], 0.2) == chosen
     test = [group for group in groups if chosen[group.key] == "test"]
     assert len({group.scene for group in test}) == 10
     assert sum(group.label == "a" for group in test) == len(test) / 2
@@ -183,14 +188,18 @@ def test_held_out_scenes_are_whole_stable_and_stratified() -> None:
 
 def test_a_test_tag_switches_holding_out_off() -> None:
     groups = [*make_groups(20, 20), replace(make_groups(1, 1)[0], key="t", scene="t", split="test")]
-    assert list(splits.assign(groups, 0.5).values()).count("test") == 1
+    assert list(assign(groups, 0.5).values()).count("test") == 1
 
 
-def test_a_scene_in_two_splits_is_refused() -> None:
-    groups = make_groups(4, 2)
+def test_a_scene_in_two_splits_is_told_and_can_be_left_out() -> None:
+    groups = make_groups(8, 2)
     groups[2] = replace(groups[2], split="validation")
+    data_checks = DataChecks("data/mine", "stop")
+    # What stays is the validation split's group; the training split loses the three beside it.
+    assert set(splits.assign(groups, 0.0, data_checks)) == {"g1", "g2", "g3", "g5", "g7"}
+    assert data_checks.skipped() == {"scene in two splits": 3}
     with pytest.raises(UserError, match="scene 's0' is in two splits: g0 in train, g2 in validation"):
-        splits.assign(groups, 0.0)
+        data_checks.raise_errors()
 
 
 def test_real_data(pandaset: Path, run_export: Callable[..., Manifest]) -> None:

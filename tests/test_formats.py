@@ -121,7 +121,10 @@ def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encod
     # All rays return in some scan of the training split, so the fitted view is the true one.
     fitted = run_export(folder, **settings)
     assert_cache_is_right(fitted, tolerance=1e-3)
-    assert f"azimuths {bounds[0]:.2f} to {bounds[1]:.2f}" in fitted.warnings[0]
+    for exported in (manifest, fitted):
+        assert exported.field_of_view_deg is not None
+        for found in exported.field_of_view_deg.values():
+            assert found == pytest.approx(bounds, abs=1e-3)
 
 
 def test_the_nearest_point_wins() -> None:

@@ -269,3 +269,19 @@ def _seeds(count: int) -> str:
 def _join(models: list[Finding]) -> str:
     names = [model.name for model in models]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+_SOLVED_SHARE = 0.95  # of the best fusion's gain over guessing
+
+
+def trivial_task(found: Findings) -> str | None:
+    """A sentence when the size of the scan alone tells the classes about as well as the best fusion."""
+    trivial, chance = found.models["return_count"], found.models["prior"].balanced_accuracy
+    gain = found.best.balanced_accuracy - chance
+    if not trivial.beats_prior or trivial.balanced_accuracy - chance < _SOLVED_SHARE * gain:
+        return None
+    return (
+        f"a logistic regression on the number of LiDAR returns and their mean range alone reaches a balanced "
+        f"accuracy of {trivial.balanced_accuracy:.3f} on the {found.split} split, where {found.reference} "
+        f"reaches {found.best.balanced_accuracy:.3f}: this task says little about fusion"
+    )

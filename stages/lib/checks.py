@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -36,6 +37,7 @@ class DataChecks:
         self._affected: dict[str, list[str]] = defaultdict(list)
         self._notes: list[str] = []
         self._contents: dict[str, tuple[str, str, str]] = {}
+        self._channels: int | None = None
 
     def error(self, kind: str, message: str) -> None:
         """A fault of one group, which then has to be left out."""
@@ -48,6 +50,18 @@ class DataChecks:
     def note(self, sentence: str) -> None:
         """A warning about the dataset as a whole."""
         self._notes.append(sentence)
+
+    def admit_channels(self, channels: int, picture: Path) -> bool:
+        """Whether a picture has as many colour channels as the first one."""
+        self._channels = self._channels or channels
+        if channels == self._channels:
+            return True
+        self.error(
+            "colour channels",
+            f"{picture}: {channels} colour channels where the pictures before it have {self._channels}; "
+            "all must have the same",
+        )
+        return False
 
     def admit_content(self, hashes: dict[str, str], *, group: str, split: str, label: str) -> bool:
         """Compares a group's picture and scan with all before it; False when it must be left out.
@@ -137,29 +151,28 @@ def prior_loss(counts: dict[str, int]) -> float:
 class OrientationCheck:
     """Estimates how a raster has to be turned to lie on the picture.
 
-    For each orientation, the correlation of the LiDAR's returns with the picture's foreground, averaged
-    over groups; the right one is where objects coincide.
+    For each orientation, inspection.orientation_fits averaged over groups; the right one is where
+    objects coincide.
     """
 
     def __init__(self, configured: str) -> None:
-        """`configured`: how the rasters that will be shown have been turned already."""
+        """`configured`: how the rasters that were inspected had been turned already."""
         self._configured = configured
-        self._name_of = {turn: _composed(configured, turn) for turn in lidar.ORIENTATIONS}
-        self._sums: Counter[str] = Counter()
+        self._names = [_composed(configured, turn) for turn in lidar.ORIENTATIONS]
+        self._sums = np.zeros(len(self._names))
         self._count = 0
 
-    def add(self, foreground: Float[np.ndarray, "S S"], returned: Float[np.ndarray, "S S"]) -> None:
-        """One training group: the picture's foreground and the turned raster's mask."""
-        if foreground.std() == 0 or returned.std() == 0:
-            return
-        self._count += 1
-        for turn, name in self._name_of.items():
-            turned = lidar.ORIENTATIONS[turn](returned)
-            self._sums[name] += float(np.corrcoef(foreground.ravel(), turned.ravel())[0, 1])
+    def add(self, fits: Float[np.ndarray, "8"] | None) -> None:
+        """One training group, unless it tells nothing."""
+        if fits is not None:
+            self._sums += fits
+            self._count += 1
 
     def means(self) -> dict[str, float]:
         """Mean correlation by orientation; empty when no group could be used."""
-        return {name: total / self._count for name, total in self._sums.items()} if self._count else {}
+        if not self._count:
+            return {}
+        return dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
 
     def warning(self) -> str | None:
         """A sentence when another orientation fits clearly better than the configured one."""

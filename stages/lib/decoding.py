@@ -6,19 +6,28 @@ S = side of the cache's square tensors;  C = colour channels
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-import joblib
+import loky
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from stages.lib import pictures, scans
+from stages.lib import inspection, pictures, scans
+from stages.lib.inspection import Inspection
 from stages.lib.scans import Angles, FieldOfView
 from stages.lib.terminal import UserError
 
 BATCH = 128  # groups handed to a process at once
+_BATCHES_AHEAD = 2  # of the reader, for each process: more would only fill memory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One group's tensors and what was odd about its scan."""
+    """One group's tensors and what is to be said of them."""
 
     rgb: UInt8[np.ndarray, "C S S"]
     xyza: Float[np.ndarray, "4 S S"]
     num_far: int  # returns farther away than the sensor reaches
+    facts: Inspection
 
 
 def decode(job: Job, settings: Settings) -> Decoded:
@@ -61,7 +71,8 @@ def decode(job: Job, settings: Settings) -> Decoded:
     """
     rgb = pictures.read_picture(job.picture, settings.size, settings.max_pixels)
     raster, num_far = _read_raster(job, settings)
-    return Decoded(rgb, scans.fitted(raster, settings.size, settings.orientation), num_far)
+    xyza = scans.fitted(raster, settings.size, settings.orientation)
+    return Decoded(rgb, xyza, num_far, inspection.inspect(rgb, xyza, settings.max_range_m))
 
 
 def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
@@ -86,18 +97,13 @@ def decode_all(
     batches: Iterable[list[Job]], settings: Settings, workers: int
 ) -> Iterator[list[Decoded | str]]:
     """Decodes batches in order, a few ahead of the reader; a faulty group gives its error message."""
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
-    return parallel(joblib.delayed(_decode_batch)(jobs, settings) for jobs in batches)
+    return _map(partial(_decode_batch, settings=settings), batches, workers)
 
 
 def fit_view(batches: Iterable[list[Job]], max_pixels: int, workers: int) -> FieldOfView | None:
     """The least field of view that holds the points of all these clouds; unreadable ones are left out."""
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
-    views = [
-        view
-        for found in parallel(joblib.delayed(_views)(jobs, max_pixels) for jobs in batches)
-        for view in found
-    ]
+    found = _map(partial(_views, max_pixels=max_pixels), batches, workers)
+    views = [view for batch in found for view in batch]
     if not views:
         return None
     azimuth = np.array([view.azimuth_rad for view in views])
@@ -111,6 +117,35 @@ def fit_view(batches: Iterable[list[Job]], max_pixels: int, workers: int) -> Fie
 def num_workers(setting: int | str) -> int:
     """Processes for `export.workers`; "auto" is one per CPU core."""
     return len(os.sched_getaffinity(0)) if setting == "auto" else int(setting)
+
+
+def _map(work: Callable[[list[Job]], T], batches: Iterable[list[Job]], workers: int) -> Iterator[T]:
+    """`work` on each batch in other processes, in order and only a few batches ahead of the reader.
+
+    Raises:
+        UserError: when a process dies, as a decoder of a hostile file might.
+    """
+    pool = loky.ProcessPoolExecutor(workers)
+    ahead: deque[tuple[list[Job], Future[T]]] = deque()
+    try:
+        for batch in batches:
+            ahead.append((batch, pool.submit(work, batch)))
+            if len(ahead) > workers * _BATCHES_AHEAD:
+                yield _result(*ahead.popleft())
+        while ahead:
+            yield _result(*ahead.popleft())
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _result(batch: list[Job], future: Future[T]) -> T:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"{batch[0].place}: a decoding process died at this group or at one of the hundreds after it; "
+            "out of memory, or a file that its decoder cannot bear"
+        ) from None
 
 
 def _decode_batch(jobs: list[Job], settings: Settings) -> list[Decoded | str]:

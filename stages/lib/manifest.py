@@ -32,6 +32,8 @@ class Manifest:
     channels: dict[str, int]  # channels by sensor
     image_size: int  # height and width in pixels
     orientation: str  # how rasters were turned to lie on the pictures
+    orientation_fits: dict[str, float]  # correlation of returns and foreground had it been another
+    field_of_view_deg: dict[str, list[float]] | None  # that point clouds were projected with
     normalized: bool  # whether inputs are to be shifted and scaled
     statistics: dict[str, Normalization]  # by sensor, over the training split
     shards: dict[str, list[str]]  # files by split, in order

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from stages.lib.checks import first_line
@@ -52,13 +52,6 @@ def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C
     if picture.size != (size, size):
         picture = _fitted(picture, size)
     return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0).copy()
-
-
-def foreground(rgb: UInt8[np.ndarray, "C S S"]) -> Float[np.ndarray, "S S"]:
-    """How much each pixel differs from the picture's border, 0..1: a guess at where the object is."""
-    colors = rgb[:3].astype(np.float32) / 255
-    border = np.concatenate([colors[:, 0], colors[:, -1], colors[:, :, 0], colors[:, :, -1]], axis=1)
-    return np.abs(colors - np.median(border, axis=1)[:, None, None]).mean(axis=0)
 
 
 def _eight_bits(file: Image.Image, path: Path) -> Image.Image:

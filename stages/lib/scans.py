@@ -9,6 +9,7 @@ numpy would unpickle is read.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import zlib
@@ -46,6 +47,13 @@ class FieldOfView:
     azimuth_rad: tuple[float, float]
     zenith_rad: tuple[float, float]
 
+    def degrees(self) -> dict[str, list[float]]:
+        """As `dataset.lidar.field_of_view_deg` of params.yaml takes it."""
+        return {
+            "azimuth": np.rad2deg(self.azimuth_rad).tolist(),
+            "zenith": np.rad2deg(self.zenith_rad).tolist(),
+        }
+
 
 def read_array(content: bytes, max_pixels: int, place: str, *, compressed: bool) -> np.ndarray:
     """An array in numpy's .npy format, as FiftyOne's fields (zlib-compressed) and .npy files hold it.
@@ -59,20 +67,28 @@ def read_array(content: bytes, max_pixels: int, place: str, *, compressed: bool)
             content = zlib.decompressobj().decompress(content, max_bytes + 1)
         if len(content) > max_bytes:
             raise UserError(f"{place}: array of more than {max_bytes:,} bytes; raise export.max_pixels?")
-        stream = io.BytesIO(content)
-        version = npy.read_magic(stream)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(stream, max_header_size=_MAX_HEADER_BYTES)
+        length_bytes = 2 if content[6:7] == b"\x01" else 4
+        start = 8 + length_bytes + int.from_bytes(content[8 : 8 + length_bytes], "little")
+        shape, fortran_order, dtype = _parse_header(content[: min(start, _MAX_HEADER_BYTES)])
     except UserError:
         raise
     except Exception as error:  # numpy and zlib raise whatever the damage leads to
         raise UserError(f"{place}: unreadable array ({first_line(error)})") from None
     if dtype.kind not in "biuf":
         raise UserError(f"{place}: array of type {str(dtype)[:40]}; numbers are needed")
-    body = stream.read()
+    body = memoryview(content)[start:]
     if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != len(body):
         raise UserError(f"{place}: array of shape {shape} and type {dtype} in {len(body):,} bytes")
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type. Thousands of arrays share one header, and parsing it takes longest of all."""
+    stream = io.BytesIO(header)
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read(stream, max_header_size=_MAX_HEADER_BYTES)
 
 
 def read_npy(path: Path, max_pixels: int) -> np.ndarray:
@@ -84,12 +100,13 @@ def read_npy(path: Path, max_pixels: int) -> np.ndarray:
 def from_xyza(array: np.ndarray, max_range_m: float, place: str) -> tuple[Float[np.ndarray, "4 R C"], int]:
     """4 x R x C: coordinates in metres, and a > 0 where there is a return; also how many are too far."""
     _require_shape(array, 4, place)
-    xyz, returned = array[:3].astype(np.float32), array[3] > 0
-    finite = np.isfinite(xyz).all(axis=0)
-    if (returned & ~finite).any():
-        raise UserError(f"{place}: NaN or infinite values at {(returned & ~finite).sum():,} returns")
+    returned = array[3] > 0
+    points = array[:3, returned].astype(np.float32)
+    finite = np.isfinite(points).all(axis=0)
+    if not finite.all():
+        raise UserError(f"{place}: NaN or infinite values at {(~finite).sum():,} returns")
     # The array itself says what is a return, so a far one stays; that it is far is worth a warning.
-    return _raster(xyz, returned), _num_far(xyz, returned, max_range_m)
+    return _raster(points, returned), int((np.linalg.norm(points, axis=0) >= max_range_m).sum())
 
 
 def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndarray, "4 R C"]:
@@ -97,8 +114,8 @@ def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndar
     _require_shape(array, 3, place)
     xyz = array.astype(np.float32)
     returned = np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)
-    near = np.linalg.norm(np.where(returned, xyz, 0), axis=0) < max_range_m
-    return _raster(xyz, returned & near)
+    returned[returned] = np.linalg.norm(xyz[:, returned], axis=0) < max_range_m
+    return _raster(xyz[:, returned], returned)
 
 
 def from_range(
@@ -165,11 +182,10 @@ def from_cloud(
     inside &= (range_m > 0) & (range_m < max_range_m)
     # Far points first, so that the nearest is written last.
     order = np.flatnonzero(inside)[np.argsort(-range_m[inside], kind="stable")]
-    xyz = np.zeros((3, size, size), dtype=np.float32)
-    returned = np.zeros((size, size), dtype=bool)
-    xyz[:, rows[order], columns[order]] = points[order].T
-    returned[rows[order], columns[order]] = True
-    return _raster(xyz, returned)
+    raster = np.zeros((4, size, size), dtype=np.float32)
+    raster[:3, rows[order], columns[order]] = points[order].T
+    raster[3, rows[order], columns[order]] = 1
+    return raster
 
 
 def fitted(raster: Float[np.ndarray, "4 R C"], size: int, orientation: str) -> Float[np.ndarray, "4 S S"]:
@@ -190,13 +206,14 @@ def fitted(raster: Float[np.ndarray, "4 R C"], size: int, orientation: str) -> F
     return np.ascontiguousarray(square[:, picks][:, :, picks])
 
 
-def _raster(xyz: Float[np.ndarray, "3 R C"], returned: Bool[np.ndarray, "R C"]) -> Float[np.ndarray, "4 R C"]:
-    """XYZA with zeros in all four channels wherever there is no return."""
-    return np.concatenate([np.where(returned, xyz, 0), returned[None]]).astype(np.float32)
-
-
-def _num_far(xyz: Float[np.ndarray, "3 R C"], returned: Bool[np.ndarray, "R C"], max_range_m: float) -> int:
-    return int((np.linalg.norm(np.where(returned, xyz, 0), axis=0) >= max_range_m).sum())
+def _raster(
+    points: Float[np.ndarray, "3 N"], returned: Bool[np.ndarray, "R C"]
+) -> Float[np.ndarray, "4 R C"]:
+    """XYZA from the points of the cells with a return; zeros in all four channels elsewhere."""
+    raster = np.zeros((4, *returned.shape), dtype=np.float32)
+    raster[:3, returned] = points
+    raster[3, returned] = 1
+    return raster
 
 
 def _require_shape(array: np.ndarray, channels: int, place: str) -> None:
@@ -262,7 +279,7 @@ def find_angles(
     """The angles of a range image, from where datasets keep them; None when they are nowhere.
 
     In this order: `azimuth_LABEL` and `zenith_LABEL` in the dataset's info, `azimuth` and `zenith` there,
-    and the same two names as .npy files in the scan's folder, in the folder above it, or in the dataset's.
+    and the same two names as .npy files in the scan's folder or in one above it, up to the dataset's.
 
     Raises:
         UserError: when what is found there is no list of numbers.
@@ -271,11 +288,19 @@ def find_angles(
         names = (f"azimuth{suffix}", f"zenith{suffix}")
         if all(name in info for name in names):
             return Angles(*(_as_angles(info[name], f"{folder}: info['{name}']") for name in names))
-        for place in dict.fromkeys([*(scan.parents[:2] if scan else ()), folder]):
+        for place in dict.fromkeys([*_parents(scan, folder), folder]):
             paths = [place / f"{name}.npy" for name in names]
             if all(path.is_file() for path in paths):
                 return Angles(*(_as_angles(read_npy(path, max_pixels), str(path)) for path in paths))
     return None
+
+
+def _parents(scan: Path | None, folder: Path) -> list[Path]:
+    """The scan's folder and those above it that lie in the dataset's."""
+    if scan is None:
+        return []
+    inside = [parent for parent in scan.absolute().parents if parent.is_relative_to(folder.absolute())]
+    return inside or [scan.parent]
 
 
 def _as_angles(values: object, place: str) -> Float[np.ndarray, "R"]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable
 
+from stages.lib.checks import DataChecks, shortened
 from stages.lib.datasets import Group
-from stages.lib.terminal import UserError
+from stages.lib.manifest import SPLITS
+
+# Of what stands in two splits, the later one's copy is left out: the test split keeps its own.
+ORDER = tuple(reversed(SPLITS))
 
 
-def assign(groups: list[Group], test_fraction: float) -> dict[str, str]:
+def assign(groups: list[Group], test_fraction: float, checks: DataChecks) -> dict[str, str]:
     """The split of each group by key: its tag's, or "test" when it is held out.
 
     Scenes are held out only when no group carries the test tag: `test_fraction` of the training
     scenes of each class (a scene counts for its first label), those with the least hash of their
-    name. So the choice depends neither on the order of the groups nor on other scenes.
+    name. So the choice does not depend on the order of the groups.
 
-    Raises:
-        UserError: when a scene lies in two splits.
+    Args:
+        checks: is told of groups whose scene lies in two splits; they are missing in what is returned.
     """
     split_of = {group.key: group.split for group in groups}
     if not any(split == "test" for split in split_of.values()):
@@ -25,8 +30,14 @@ def assign(groups: list[Group], test_fraction: float) -> dict[str, str]:
         for group in groups:
             if group.split == "train" and group.scene in held_out:
                 split_of[group.key] = "test"
-    _refuse_straddling_scenes(groups, split_of)
+    for key in _straddling(groups, split_of, checks):
+        del split_of[key]
     return split_of
+
+
+def by_hash(names: Iterable[str]) -> list[str]:
+    """Names in an order that looks random and depends on nothing but each name."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def _held_out_scenes(groups: list[Group], test_fraction: float) -> set[str]:
@@ -39,18 +50,22 @@ def _held_out_scenes(groups: list[Group], test_fraction: float) -> set[str]:
         scenes_of_label[label].append(scene)
     held_out: set[str] = set()
     for scenes in scenes_of_label.values():
-        by_hash = sorted(scenes, key=lambda scene: hashlib.sha256(scene.encode()).digest())
-        held_out.update(by_hash[: round(test_fraction * len(scenes))])
+        held_out.update(by_hash(scenes)[: round(test_fraction * len(scenes))])
     return held_out
 
 
-def _refuse_straddling_scenes(groups: list[Group], split_of: dict[str, str]) -> None:
+def _straddling(groups: list[Group], split_of: dict[str, str], checks: DataChecks) -> list[str]:
+    """Keys of groups whose scene also lies in a split that comes before theirs in ORDER."""
     first: dict[str, Group] = {}
-    for group in groups:
+    found = []
+    for group in sorted(groups, key=lambda group: ORDER.index(split_of[group.key])):
         other = first.setdefault(group.scene, group)
         if split_of[group.key] != split_of[other.key]:
-            raise UserError(
-                f"scene '{group.scene}' is in two splits: {other.key} in {split_of[other.key]}, "
-                f"{group.key} in {split_of[group.key]}; move its groups to one, or set "
-                "dataset.scene_field to null if that field does not name scenes"
+            checks.error(
+                "scene in two splits",
+                f"scene '{shortened(group.scene)}' is in two splits: {group.key} in {split_of[group.key]}, "
+                f"{other.key} in {split_of[other.key]}; move its groups to one, or set "
+                "dataset.scene_field to null if that field does not name scenes",
             )
+            found.append(group.key)
+    return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -29,16 +31,30 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+def is_interactive() -> bool:
+    """Whether somebody sees a progress bar."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def timed(label: str) -> Iterator[None]:
+    """Tells at the end how long a step took that has no progress to show."""
+    start_s = time.perf_counter()
+    yield
+    report_line(f"{label}: {time.perf_counter() - start_s:.1f} s")
+
+
 def progress(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
     """Iterates with a progress bar; where the output is no terminal, one line at the end."""
-    interactive = sys.stderr.isatty()
+    interactive = is_interactive()
+    start_s = time.perf_counter()
     bar = tqdm(items, desc=label, total=total, unit=f" {unit}", disable=not interactive)
     count = 0
     for item in bar:
         yield item
         count += 1
     if not interactive:
-        print(f"{label}: {count:,} {unit}", file=sys.stderr)
+        report_line(f"{label}: {count:,} {unit} in {time.perf_counter() - start_s:.1f} s")
 
 
 class EpochProgress:
@@ -50,7 +66,7 @@ class EpochProgress:
 
     def __init__(self, label: str, total_epochs: int) -> None:
         self._label = label
-        self._interactive = sys.stderr.isatty()
+        self._interactive = is_interactive()
         self._bar = tqdm(desc=label, total=total_epochs, unit=" epochs", disable=not self._interactive)
         self._manager = multiprocessing.Manager()
         self._queue = self._manager.Queue()

@@ -1,0 +1,239 @@
+"""How fast the export is, how its time grows and what memory it takes, beside a plain loop.
+
+    python -m benchmarks.export [--json FILE] [--groups 1000 5000 20000]
+
+For each size it writes a dataset like the built-in one into a temporary folder and reads it twice, each
+time in a process of its own: by the export, and by a loop as in the notebook's dataset class (one process;
+groups from FiftyOne one after another, pictures opened with PIL, float tensors), which checks and writes
+nothing. FiftyOne's own import of the folder, the same for both, is timed apart. Takes about six minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from tabulate import tabulate
+
+ROOT = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:  # so that `python benchmarks/export.py` works as well
+    sys.path.insert(0, str(ROOT))
+
+from stages import export  # noqa: E402
+from stages.lib import datasets, lidar, params, scenes, tensors, terminal  # noqa: E402
+from stages.lib.datasets import NewGroup  # noqa: E402
+from stages.lib.params import Params  # noqa: E402
+
+SIZES = [1000, 5000, 20000]
+_IMAGE_SIZE = 64
+_NUM_SCENES = 100  # rendered; their groups are degraded anew each time, so no two are the same
+_SPLITS = ("train", "train", "train", "validation", "test")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--groups", type=int, nargs="+", default=SIZES, help="sizes of the datasets")
+    parser.add_argument("--measure", choices=MEASUREMENTS, help=argparse.SUPPRESS)
+    parser.add_argument("--dataset", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    settings = params.load(ROOT / "params.yaml")
+    if given.measure:
+        print(json.dumps(MEASUREMENTS[given.measure](given.dataset, settings)))
+        return
+    rows = {}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        views = render(settings)
+        for size in sorted(given.groups):
+            dataset = Path(folder) / f"{size}"
+            groups = terminal.progress(make_groups(dataset, size, views, settings), "writing", size, "groups")
+            datasets.write(dataset, f"benchmark {size}", groups, seed=0)
+            rows[size] = {what: measure(what, dataset) for what in MEASUREMENTS}
+    figures = summarize(rows)
+    print(table(rows, figures))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+View = tuple[str, np.ndarray, np.ndarray]  # class, picture, range image
+
+
+def render(settings: Params) -> list[View]:
+    """Cubes and spheres as the built-in dataset has them, before sensors fail."""
+    renderer = scenes.Renderer(_IMAGE_SIZE)
+    views = []
+    for number in range(_NUM_SCENES):
+        rng = np.random.default_rng(number)
+        scene = scenes.draw_scene(rng, settings.synthetic)
+        for label in ("cubes", "spheres"):
+            rotation = scenes.draw_rotation(rng, settings.synthetic)
+            picture, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
+            views.append((label, picture, range_m))
+    return views
+
+
+def make_groups(folder: Path, size: int, views: list[View], settings: Params) -> Iterator[NewGroup]:
+    """Writes the media of `size` groups, all different."""
+    (folder / "data").mkdir(parents=True)
+    angles_rad = scenes.angles_rad(_IMAGE_SIZE)
+    for number in range(size):
+        label, picture, range_m = views[number % len(views)]
+        rng = np.random.default_rng([1, number])
+        scan_m = scenes.degrade_scan(range_m, rng, settings.synthetic.lidar)
+        xyza = lidar.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
+        files = {
+            "rgb": folder / "data" / f"{number:05d}.png",
+            "lidar_img": folder / "data" / f"{number:05d}.depth.png",
+        }
+        Image.fromarray(scenes.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
+        Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
+        split = _SPLITS[number // 2 % len(_SPLITS)]
+        yield NewGroup(f"scene-{number // 2}", label, split, files, xyza)
+
+
+def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
+    """Seconds of the export as `python -m stages.export` does it, and of FiftyOne's import in it."""
+    import_s = time_imports()
+    datasets.fo.list_datasets()  # starts the database
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        tensors.FOLDER = Path(folder) / "tensors"
+        source = replace(settings.dataset, path=str(dataset))
+        start_s = time.perf_counter()
+        export.export(source, settings.export)
+        total_s = time.perf_counter() - start_s
+        size = sum(file.stat().st_size for file in tensors.FOLDER.glob("*") if file.is_file())
+    return {"import_s": sum(import_s), "seconds": total_s - sum(import_s), "bytes": size}
+
+
+def measure_plain_loop(dataset: Path, settings: Params) -> dict[str, float]:
+    """Seconds of a plain loop over all groups, and of FiftyOne's import before it."""
+    import_s = time_imports()
+    loaded = datasets.fo.Dataset.from_dir(
+        dataset_dir=str(dataset), dataset_type=datasets.fo.types.FiftyOneDataset
+    )
+    start_s = time.perf_counter()
+    for group in loaded.iter_groups():
+        picture = Image.open(group["rgb"].filepath).resize((_IMAGE_SIZE, _IMAGE_SIZE))
+        rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+        xyza = torch.from_numpy(group["lidar_img"].xyza.copy())
+        assert rgb.shape == xyza.shape and group["rgb"].ground_truth.label
+    total_s = time.perf_counter() - start_s
+    loaded.delete()
+    return {"import_s": sum(import_s), "seconds": total_s}
+
+
+MEASUREMENTS: dict[str, Callable[[Path, Params], dict[str, float]]] = {
+    "export": measure_export,
+    "plain loop": measure_plain_loop,
+}
+
+
+def time_imports() -> list[float]:
+    """Seconds of each call of FiftyOne's import from now on."""
+    import_s = []
+    from_dir = datasets.fo.Dataset.from_dir
+
+    def timed(*arguments: object, **named: object) -> object:
+        start_s = time.perf_counter()
+        dataset = from_dir(*arguments, **named)
+        import_s.append(time.perf_counter() - start_s)
+        return dataset
+
+    datasets.fo.list_datasets()  # the database's start is not the import's
+    datasets.fo.Dataset.from_dir = timed
+    return import_s
+
+
+def measure(what: str, dataset: Path) -> dict[str, float]:
+    """Runs one measurement in a fresh process; adds the peak memory of all its processes in MiB."""
+    command = [sys.executable, "-m", "benchmarks.export", "--measure", what, "--dataset", str(dataset)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak_mib = 0.0
+    while process.poll() is None:
+        peak_mib = max(peak_mib, memory_mib(process.pid))
+        time.sleep(0.1)
+    output, errors = process.communicate()
+    if process.returncode:
+        sys.exit(f"{what} of {dataset}:\n{errors}")
+    return json.loads(output.splitlines()[-1]) | {"peak_mib": peak_mib}
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory of a process and all below it, MongoDB's server aside.
+
+    What processes share is counted in each, so the sum is an upper bound.
+    """
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        processes = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    for process in processes:
+        try:
+            total += process.memory_info().rss if process.name() != "mongod" else 0
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return total / 2**20
+
+
+def summarize(rows: dict[int, dict[str, dict[str, float]]]) -> dict[str, object]:
+    """The figures of the JSON file."""
+    sizes = list(rows)
+    seconds = [rows[size]["export"]["seconds"] + rows[size]["export"]["import_s"] for size in sizes]
+    largest = rows[sizes[-1]]
+    exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(sizes) > 1 else None
+    return {
+        "groups_per_s": {str(size): size / rows[size]["export"]["seconds"] for size in sizes},
+        "exponent": exponent,
+        "peak_mib": max(row["export"]["peak_mib"] for row in rows.values()),
+        "plain_loop_ratio": largest["plain loop"]["seconds"] / largest["export"]["seconds"],
+        "kilobytes_per_group": largest["export"]["bytes"] / sizes[-1] / 1000,
+        "fiftyone_import_s": {str(size): rows[size]["export"]["import_s"] for size in sizes},
+    }
+
+
+def table(rows: dict[int, dict[str, dict[str, float]]], figures: dict[str, object]) -> str:
+    cells = [
+        [
+            f"{size:,}",
+            f"{size / row['export']['seconds']:,.0f}",
+            f"{size / row['plain loop']['seconds']:,.0f}",
+            f"{row['plain loop']['seconds'] / row['export']['seconds']:.2f}",
+            f"{row['export']['import_s']:.1f}",
+            f"{row['export']['peak_mib']:,.0f}",
+        ]
+        for size, row in rows.items()
+    ]
+    headers = [
+        "Groups",
+        "Export (groups/s)",
+        "Plain loop (groups/s)",
+        "Ratio",
+        "FiftyOne's import (s)",
+        "Peak memory (MiB)",
+    ]
+    lines = [tabulate(cells, headers, tablefmt="github", disable_numparse=True)]
+    if figures["exponent"] is not None:
+        lines.append(
+            f"Time, import included, grows with the groups to the power of {figures['exponent']:.2f}."
+        )
+    lines.append(f"The cache takes {figures['kilobytes_per_group']:.1f} kB a group.")
+    return "\n\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The course's raw folders, whole and broken, become a dataset that the pipeline takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from conftest import ROOT, Project
+from PIL import Image
+
+from stages.lib import ingest, lidar, scenes, tensors
+from stages.lib.manifest import Manifest
+from stages.lib.tensors import Split
+from stages.lib.terminal import UserError
+
+SIZE = 24
+ANGLES = scenes.angles_rad(SIZE).astype(np.float32)
+
+
+def write_raw(folder: Path, names: dict[str, range], nested: tuple[str, ...] = ()) -> Path:
+    """Folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
+    rng = np.random.default_rng(0)
+    for label, numbers in names.items():
+        scans = folder / label / "lidar" / ("lidar" if label in nested else "")
+        pictures = folder / label / "rgb"
+        scans.mkdir(parents=True)
+        pictures.mkdir()
+        for angle in ("azimuth", "zenith"):
+            np.save(folder / label / f"{angle}.npy", ANGLES)
+        for number in numbers:
+            pixels = rng.integers(0, 255, (SIZE, SIZE, 4), dtype=np.uint8)
+            Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
+            np.save(scans / f"{number:04d}.npy", rng.uniform(5, 80, (SIZE, SIZE)).astype(np.float32))
+    return folder
+
+
+def run_ingest(*arguments: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.lib.ingest", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Raw folders with every fault, what was made of them, and what was said."""
+    base = tmp_path_factory.mktemp("ingest")
+    raw = write_raw(base / "raw", {"cubes": range(20), "spheres": range(12)}, nested=("spheres",))
+    (raw / "cubes/rgb/0003.png").unlink()
+    (raw / "spheres/lidar/lidar/0005.npy").unlink()
+    (raw / "cubes/lidar/0007.npy").write_bytes(b"no array")
+    (raw / "cubes/rgb/0008.jpg").write_bytes(b"a second picture of this name")
+    (raw / "cubes/rgb/notes.txt").write_text("not a picture")
+    done = run_ingest(raw, base / "dataset")
+    assert done.returncode == 0, done.stderr
+    return raw, base / "dataset", done.stdout
+
+
+def test_every_unpaired_file_is_listed(broken: tuple[Path, Path, str]) -> None:
+    raw, dataset, told = broken
+    listed = (dataset / "left_out.txt").read_text().splitlines()
+    expected = {
+        "cubes/lidar/0003.npy: no picture of this name",
+        "spheres/rgb/0005.png: no scan of this name",
+        "cubes/rgb/0007.png: its scan is unreadable",
+        "cubes/rgb/0008.jpg: several files of this name",
+        "cubes/rgb/0008.png: several files of this name",
+        "cubes/lidar/0008.npy: several files of this name",
+        "cubes/rgb/notes.txt: none of .png, .jpg, .jpeg",
+    }
+    lines = {f"{raw}/{line}" for line in expected}
+    assert lines < set(listed) and len(listed) == len(lines) + 1
+    assert any(line.startswith(f"{raw}/cubes/lidar/0007.npy: unreadable array") for line in listed)
+    assert all(f"left out: {line}" in told for line in listed)
+
+
+def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
+    raw, folder, _ = broken
+    dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
+    try:
+        assert dataset.info["azimuth_cubes"] == pytest.approx(ANGLES.tolist())
+        assert dataset.info["zenith_spheres"] == pytest.approx(ANGLES.tolist())
+        groups = list(dataset.iter_groups())
+        assert len(groups) == 17 + 11
+        split_of_scene: dict[str, set[str]] = {}
+        for group in groups:
+            rgb, scan = group["rgb"], group["lidar_img"]
+            label, stem = rgb.ground_truth.label, Path(rgb.filepath).stem
+            assert rgb.scene == scan.scene == stem
+            split_of_scene.setdefault(stem, set()).update(rgb.tags)
+            assert Path(rgb.filepath).read_bytes() == (raw / label / "rgb" / f"{stem}.png").read_bytes()
+            (path,) = (raw / label / "lidar").rglob(f"{stem}.npy")
+            angles = ANGLES.astype(np.float64)
+            right = lidar.xyza_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
+            assert np.array_equal(scan.xyza, right)
+        # A cube and a sphere of one name show one place: never on both sides of a split.
+        assert all(len(splits) == 1 for splits in split_of_scene.values())
+        assert set.union(*split_of_scene.values()) == {"train", "validation", "test"}
+    finally:
+        dataset.delete()
+
+
+def test_the_pipeline_takes_it(broken: tuple[Path, Path, str], run_export: Callable[..., Manifest]) -> None:
+    """With nothing but its path: fields, slices, tags and scenes have the names that params.yaml expects."""
+    orientation = {"dataset__lidar__orientation": "rotate-90", "dataset__scene_field": "scene"}
+    manifest = run_export(broken[1], **orientation)
+    assert manifest.classes == ["cubes", "spheres"] and manifest.channels == {"rgb": 4, "lidar": 4}
+    assert sum(sum(counts.values()) for counts in manifest.counts.values()) == 28
+    assert len(Split(tensors.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
+
+
+def test_a_relative_path_and_the_same_bytes_again(
+    broken: tuple[Path, Path, str], shared_clone: Project
+) -> None:
+    shared_clone.path("raw").symlink_to(broken[0])
+    shared_clone.run("python", "-m", "stages.lib.ingest", "raw", "data/again")
+    for name in ("samples.json", "metadata.json"):
+        again = shared_clone.text(f"data/again/{name}")
+        assert again.replace('"again"', '"dataset"') == (broken[1] / name).read_text()
+    shared_clone.path("raw").unlink()
+
+
+def test_what_cannot_be_ingested_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_raw(tmp_path / "raw", {"cubes": range(4), "spheres": range(4, 8)})
+    (tmp_path / "there").mkdir()
+    for label in ("cubes", "spheres"):
+        for path in (raw / label / "lidar").glob("*.npy"):
+            path.rename(path.with_stem(f"other-{path.stem}"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    no_angles = write_raw(tmp_path / "no-angles", {"cubes": range(4), "spheres": range(4)})
+    (no_angles / "spheres/zenith.npy").unlink()
+    for arguments, message in (
+        ((tmp_path / "nowhere", tmp_path / "out"), "nowhere: no such folder"),
+        ((raw, tmp_path / "there"), "there: exists already"),
+        ((empty, tmp_path / "out"), "no folder with rgb/ and lidar/ in it"),
+        ((raw, tmp_path / "out"), "16 files have no counterpart, such as"),
+        ((no_angles, tmp_path / "out"), "spheres: no azimuth.npy and zenith.npy"),
+        ((raw,), "usage: python -m stages.lib.ingest RAW OUT"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["ingest", *map(str, arguments)])
+        with pytest.raises(UserError, match=re.escape(message)) as caught:
+            ingest.main()
+        assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "out").exists()
