@@ -8,11 +8,10 @@ ends the export, all faults at once, or is written into the manifest.
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 
@@ -20,11 +19,11 @@ from stages.lib import checks, datasets, decoding, params, scans, splits, tensor
 from stages.lib import manifest as manifests
 from stages.lib.checks import DataChecks, OrientationCheck
 from stages.lib.datasets import Group, GroupReader
-from stages.lib.decoding import Decoded, Job, Settings
+from stages.lib.decoding import Job, Pool, Settings, Written
 from stages.lib.manifest import Manifest
 from stages.lib.overview import Overview
 from stages.lib.params import Dataset, Export
-from stages.lib.scans import Angles, FieldOfView
+from stages.lib.scans import FieldOfView
 from stages.lib.tensor_writer import Writer
 from stages.lib.terminal import UserError
 
@@ -39,46 +38,37 @@ def main() -> None:
 def export(dataset: Dataset, settings: Export) -> Manifest:
     """The whole export; returns what it wrote as the manifest."""
     shutil.rmtree(tensors.FOLDER, ignore_errors=True)
+    tensors.FOLDER.mkdir(parents=True)
     data_checks = DataChecks(dataset.path, settings.on_error)
     orientation = OrientationCheck(dataset.lidar.orientation)
     overview = Overview(dataset.lidar.max_range_m)
-    with datasets.opened(dataset, data_checks) as reader:
-        split_of = splits.assign(reader.groups, dataset.test_fraction, data_checks)
-        groups = in_order(reader.groups, split_of)
-        classes = sorted({group.label for group in groups})
-        writer = Writer(tensors.FOLDER, classes, settings.shard_groups)
-        learned = Counter[str]()
-        validated = 0
-        view = field_of_view(reader, groups, split_of, dataset, settings)
-        decoded = decode_groups(reader, groups, dataset, settings, view)
-        for group, result in terminal.progress(decoded, "exporting", len(groups), "groups"):
-            split = split_of[group.key]
-            if not admit(group, split, result, data_checks):
-                continue
-            writer.add(
-                split=split,
-                key=group.key,
-                scene=group.scene,
-                label=group.label,
-                rgb=result.rgb,
-                xyza=result.xyza,
-                facts=result.facts,
-            )
-            overview.add(split, group.label, result.facts)
-            validated += split == "validation"
-            if split == "train":
-                learned[group.label] += 1
-                orientation.add(result.facts.fits)
+    with decoding.started(settings.workers) as pool, datasets.opened(dataset, data_checks) as reader:
+        groups = in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
+        writer = Writer(tensors.FOLDER, sorted({group.label for group in groups}))
+        how = decoding_settings(groups, dataset, settings, pool)
+        written = write_groups(reader, groups, how, dataset, settings, pool)
+        for group, result in terminal.progress(written, "exporting", len(groups), "groups"):
+            if isinstance(result, str):
+                data_checks.error("unreadable", result)
+            elif admit(group, result, data_checks):
+                writer.add(group.split, group.key, group.scene, group.label, result)
+                overview.add(group.split, group.label, result.facts)
+                if group.split == "train":
+                    orientation.add(result.facts.fits)
+            else:
+                writer.reject(result)
     data_checks.raise_errors()
-    require_something_left(validated, learned, dataset.path)
-    for warning in (orientation.warning(), checks.imbalance(learned)):
+    require_something_left(writer.counts(), dataset.path)
+    for warning in (orientation.warning(), checks.imbalance(writer.counts()["train"])):
         if warning:
             data_checks.note(warning)
     manifest = writer.close(
         source=dataset.path,
+        channels=how.channels,
+        image_size=how.size,
         orientation=dataset.lidar.orientation,
         orientation_fits=orientation.means(),
-        field_of_view_deg=view.degrees() if view is not None else None,
+        field_of_view_deg=how.view.degrees() if how.view is not None else None,
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
@@ -87,35 +77,49 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
     return manifest
 
 
-def in_order(groups: list[Group], split_of: dict[str, str]) -> list[Group]:
-    """The groups that go into the cache, split by split: of copies in two splits, the later is left out."""
-    kept = [group for group in groups if group.key in split_of]
-    return sorted(kept, key=lambda group: splits.ORDER.index(split_of[group.key]))
+def in_order(groups: list[Group]) -> list[Group]:
+    """Split by split, so that of copies in two splits it is the training split's that is left out."""
+    return sorted(groups, key=lambda group: splits.ORDER.index(group.split))
 
 
-def require_something_left(num_validation: int, learned: Counter[str], source: str) -> None:
+def require_something_left(counts: dict[str, dict[str, int]], source: str) -> None:
     """Raises UserError when so many groups were skipped that nothing can be trained or selected on."""
+    learned = [count for count in counts["train"].values() if count]
+    num_validation = sum(counts["validation"].values())
     if len(learned) < 2 or not num_validation:
         raise UserError(
-            f"{source}: with its faulty groups left out (export.on_error: skip), {sum(learned.values())} "
-            f"training groups of {len(learned)} classes and {num_validation} validation groups remain; "
-            "two classes and one validation group are needed"
+            f"{source}: with its faulty groups left out (export.on_error: skip), {sum(learned)} training "
+            f"groups of {len(learned)} classes and {num_validation} validation groups remain; two classes "
+            "and one validation group are needed"
         )
 
 
-def field_of_view(
-    reader: GroupReader, groups: list[Group], split_of: dict[str, str], dataset: Dataset, settings: Export
-) -> FieldOfView | None:
-    """For point clouds: the configured field of view, or the one that holds the training split's."""
-    if dataset.lidar.format != "pcd":
-        return None
+def decoding_settings(groups: list[Group], dataset: Dataset, settings: Export, pool: Pool) -> Settings:
+    """How all groups are decoded; colour channels and field of view are found out from the data."""
+    channels = decoding.count_channels(
+        (group.picture for group in groups), settings.image_size, settings.max_pixels
+    )
+    return Settings(
+        format=dataset.lidar.format,
+        orientation=dataset.lidar.orientation,
+        size=settings.image_size,
+        max_pixels=settings.max_pixels,
+        max_range_m=dataset.lidar.max_range_m,
+        channels=channels,
+        view=field_of_view(groups, dataset, settings.max_pixels, pool)
+        if dataset.lidar.format == "pcd"
+        else None,
+    )
+
+
+def field_of_view(groups: list[Group], dataset: Dataset, max_pixels: int, pool: Pool) -> FieldOfView:
+    """The configured field of view of point clouds, or the one that holds the training split's."""
     configured = dataset.lidar.field_of_view_deg
     if configured is not None:
         azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
         return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
-    training = [group for group in groups if split_of[group.key] == "train"]
-    workers = decoding.num_workers(settings.workers)
-    view = decoding.fit_view(jobs(reader, training, dataset, settings), settings.max_pixels, workers)
+    clouds = [group.scan for group in groups if group.split == "train"]
+    view = decoding.fit_view(clouds, max_pixels, pool)
     if view is None:
         raise UserError(
             f"{dataset.path}: no point in any cloud of the training split (slice '{dataset.lidar.slice}', "
@@ -124,63 +128,69 @@ def field_of_view(
     return view
 
 
-def decode_groups(
-    reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export, view: FieldOfView | None
-) -> Iterator[tuple[Group, Decoded | str]]:
-    """Each group with its tensors, or with what is wrong with it."""
-    how = Settings(
-        format=dataset.lidar.format,
-        orientation=dataset.lidar.orientation,
-        size=settings.image_size,
-        max_pixels=settings.max_pixels,
-        max_range_m=dataset.lidar.max_range_m,
-        view=view,
-    )
-    batches = jobs(reader, groups, dataset, settings)
-    remaining = iter(groups)
-    for results in decoding.decode_all(batches, how, decoding.num_workers(settings.workers)):
-        for result in results:
-            yield next(remaining), result
+def write_groups(
+    reader: GroupReader,
+    groups: list[Group],
+    how: Settings,
+    dataset: Dataset,
+    settings: Export,
+    pool: Pool,
+) -> Iterator[tuple[Group, Written | str]]:
+    """Writes the shards; gives each group with its place there, or with what is wrong with it."""
+    shards = plan_shards(groups, settings.shard_groups)
+    work = make_jobs(reader, shards, dataset, settings.max_pixels)
+    results = decoding.write_shards(work, how, pool)
+    for (_, members), outcomes in zip(shards, results, strict=True):
+        yield from zip(members, outcomes, strict=True)
 
 
-def jobs(reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export) -> Iterator[list[Job]]:
-    """Batches of work for the decoding processes; FiftyOne's documents are read a batch at a time."""
-    angles = find_angles(reader, groups, dataset, settings)
-    for start in range(0, len(groups), decoding.BATCH):
-        batch = groups[start : start + decoding.BATCH]
-        yield [
-            Job(
-                picture=group.picture,
-                scan=group.scan,
-                field=field,
-                angles=angles.get((group.scan.parent, group.label)),
-                place=f"{dataset.path}: {group.key}",
-            )
-            for group, field in zip(batch, reader.fields(batch), strict=True)
-        ]
+def plan_shards(groups: list[Group], shard_groups: int) -> list[tuple[Path, list[Group]]]:
+    """Each shard's file and groups, all of one split."""
+    shards = []
+    for split, members in itertools.groupby(groups, key=lambda group: group.split):
+        for number, batch in enumerate(batched(list(members), shard_groups)):
+            shards.append((tensors.FOLDER / f"{split}-{number:05d}.safetensors", batch))
+    return shards
 
 
-def find_angles(
-    reader: GroupReader, groups: list[Group], dataset: Dataset, settings: Export
-) -> dict[tuple[Path, str], Angles | None]:
-    """The angles of range images, by the folder of the scan and its class, each looked up once."""
-    if dataset.lidar.format not in ("range", "npy"):
-        return {}
-    scan_of = {(group.scan.parent, group.label): group.scan for group in groups}
-    folder, info = Path(dataset.path), reader.info
-    return {
-        (parent, label): scans.find_angles(info, folder, scan, label, settings.max_pixels)
-        for (parent, label), scan in scan_of.items()
-    }
+def batched(groups: list[Group], size: int) -> Iterator[list[Group]]:
+    for start in range(0, len(groups), size):
+        yield groups[start : start + size]
 
 
-def admit(group: Group, split: str, result: Decoded | str, data_checks: DataChecks) -> TypeGuard[Decoded]:
-    """Whether the group goes into the cache; what is wrong or odd about it is noted."""
-    if isinstance(result, str):
-        data_checks.error("unreadable", result)
-        return False
-    if not data_checks.admit_channels(len(result.rgb), group.picture):
-        return False
+def make_jobs(
+    reader: GroupReader, shards: list[tuple[Path, list[Group]]], dataset: Dataset, max_pixels: int
+) -> Iterator[tuple[Path, list[Job]]]:
+    """Work for the decoding processes; FiftyOne's documents are read a shard at a time."""
+    every = [group for _, members in shards for group in members]
+    labels = {name: index for index, name in enumerate(sorted({group.label for group in every}))}
+    scan_of = {(group.scan.parent, group.label): group.scan for group in every}
+    angles = {}
+    if dataset.lidar.format in ("range", "npy"):
+        # Thousands of scans share a folder, and with it their angles.
+        angles = {
+            (parent, label): scans.find_angles(reader.info, Path(dataset.path), scan, label, max_pixels)
+            for (parent, label), scan in scan_of.items()
+        }
+    for path, members in shards:
+        yield (
+            path,
+            [
+                Job(
+                    picture=group.picture,
+                    scan=group.scan,
+                    field=field,
+                    angles=angles.get((group.scan.parent, group.label)),
+                    label=labels[group.label],
+                    place=f"{dataset.path}: {group.key}",
+                )
+                for group, field in zip(members, reader.fields(members), strict=True)
+            ],
+        )
+
+
+def admit(group: Group, result: Written, data_checks: DataChecks) -> bool:
+    """Whether the group stays in the cache; what is wrong or odd about it is noted."""
     facts = result.facts
     contents = {}
     if facts.is_constant:
@@ -193,7 +203,7 @@ def admit(group: Group, split: str, result: Decoded | str, data_checks: DataChec
         data_checks.warn("empty", group.key)
     if result.num_far:
         data_checks.warn("out_of_range", group.key)
-    return data_checks.admit_content(contents, group=group.key, split=split, label=group.label)
+    return data_checks.admit_content(contents, group=group.key, split=group.split, label=group.label)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ database.keep_in_workspace()
 
 import fiftyone as fo  # noqa: E402
 
+from stages.lib import lidar, scenes  # noqa: E402
+
+SIZE = 24
+ANGLES = scenes.angles_rad(SIZE)
+
 CLASSES = ("cone", "cube", "ball")
 SPLITS = ("train", "train", "train", "validation", "test")
 
@@ -72,3 +77,47 @@ def write_dataset(
     dataset.export(export_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
     dataset.delete()
     return folder
+
+
+def write_raw(folder: Path, names: dict[str, range], nested: tuple[str, ...] = ()) -> Path:
+    """Folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
+    rng = np.random.default_rng(0)
+    for label, numbers in names.items():
+        scans = folder / label / "lidar" / ("lidar" if label in nested else "")
+        pictures = folder / label / "rgb"
+        scans.mkdir(parents=True)
+        pictures.mkdir()
+        for angle in ("azimuth", "zenith"):
+            np.save(folder / label / f"{angle}.npy", ANGLES.astype(np.float32))
+        for number in numbers:
+            pixels = rng.integers(0, 255, (SIZE, SIZE, 4), dtype=np.uint8)
+            Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
+            np.save(scans / f"{number:04d}.npy", rng.uniform(5, 80, (SIZE, SIZE)).astype(np.float32))
+    return folder
+
+
+def range_image(number: int) -> np.ndarray:
+    """Ranges in metres; about half of the cells have no return."""
+    rng = np.random.default_rng(number)
+    range_m = rng.uniform(5, 45, (SIZE, SIZE)).astype(np.float32)
+    range_m[rng.random((SIZE, SIZE)) < 0.5] = 100.0
+    return range_m
+
+
+def store(
+    field: str, convert: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[int, fo.Sample, fo.Sample], None]:
+    def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        scan[field] = convert(range_image(number))
+
+    return change
+
+
+def to_xyz(range_m: np.ndarray) -> np.ndarray:
+    xyza = lidar.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
+    xyza[:3, range_m > 90] = np.nan
+    return xyza[:3]
+
+
+def to_xyza(range_m: np.ndarray) -> np.ndarray:
+    return lidar.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from stages import export
-from stages.lib import params, tensors
+from stages.lib import datasets, params, tensors
 from stages.lib.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +106,14 @@ def copy_working_tree(target: Path) -> None:
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """Parallel test processes share this workspace's database; two that start it at once get in each other's way."""
+    base = tmp_path_factory.getbasetemp()
+    with FileLock((base if worker_id == "master" else base.parent) / "database.lock"):
+        datasets.fo.list_datasets()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,13 @@ def made_up(
     num_seeds: int = 10,
     split: str = "test",
 ) -> Findings:
-    kinds = {"rgb": "unimodal", "lidar": "unimodal", "late": "late", "prior": "baseline"}
+    kinds = {
+        "rgb": "unimodal",
+        "lidar": "unimodal",
+        "late": "late",
+        "prior": "baseline",
+        "return_count": "baseline",
+    }
     models = {
         name: Finding(
             name=name,
@@ -119,3 +125,15 @@ def test_nothing_undecided_is_called_significant(case: str) -> None:
         for text in (text_of(found), " ".join(analysis.answer(found))):
             assert "significantly" not in text
             assert "a significant difference" not in text and "is significant" not in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "beats_prior", "warned"), [(0.11, True, True), (0.11, False, False), (0.5, True, False)]
+)
+def test_a_trivial_task_is_called_so(loss: float, beats_prior: bool, warned: bool) -> None:
+    """Only where the scan's size alone tells the classes about as well as the best fusion."""
+    found = made_up({**WINNER, "prior": 1.0, "return_count": loss}, beats_prior=beats_prior)
+    sentence = analysis.trivial_task(found)
+    assert (sentence is not None) == warned
+    if sentence:
+        assert "0.945" in sentence and "concatenation reaches 0.950" in sentence

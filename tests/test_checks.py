@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from builders import write_dataset
 from PIL import Image
 
-from stages.lib import checks, inspection, lidar, tensors
+from stages.lib import checks, decoding, inspection, lidar, tensors
 from stages.lib.checks import DataChecks, OrientationCheck
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
@@ -72,6 +73,33 @@ def test_a_split_of_faulty_groups_is_not_called_empty(
 
     with pytest.raises(UserError, match="no label in 'ground_truth'"):
         run_export(write_dataset(tmp_path / "data", change=unlabel))
+
+
+def test_a_scene_in_two_splits_is_told_with_all_other_faults(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
+    def straddle(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
+        rgb["drive"] = scan["drive"] = "d0" if number in (0, 4) else f"own-{number}"
+        if number == 7:
+            Path(rgb.filepath).write_bytes(b"no picture")
+
+    folder = write_dataset(tmp_path / "data", change=straddle)
+    with pytest.raises(UserError) as caught:
+        run_export(folder, dataset__scene_field="drive")
+    assert "scene 'd0' is in two splits: data/000 in train, data/004 in test" in str(caught.value)
+    assert "data/007" in str(caught.value) and "2 errors in all" in str(caught.value)
+    manifest = run_export(folder, dataset__scene_field="drive", export__on_error="skip")
+    assert sum(manifest.counts["test"].values()) == 6 and sum(manifest.counts["train"].values()) == 16
+    assert "left out 1: scene in two splits" in manifest.warnings
+
+
+def test_a_decoder_that_dies_is_told() -> None:
+    """As a bug in a C library would do it: the process is gone, the export is not stuck."""
+    with (
+        decoding.started(1) as pool,
+        pytest.raises(UserError, match="a decoding process died: out of memory, or at a file"),
+    ):
+        list(decoding._map(lambda batch: os._exit(1), ["a.png"], pool))
 
 
 def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
@@ -187,7 +215,9 @@ def test_orientation_is_recognised(true: str) -> None:
                 if np.array_equal(lidar.ORIENTATIONS[true](raw), foreground)
             )
             turned = np.ascontiguousarray(lidar.ORIENTATIONS[configured](stored))
-            check.add(inspection.orientation_fits(foreground, turned > 0))
+            cells = np.flatnonzero(turned)
+            (fits,) = inspection.orientation_fits(foreground.reshape(1, -1), np.zeros_like(cells), cells)
+            check.add(fits)
         warning = check.warning()
         if configured == true:
             assert warning is None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fiftyone as fo
 import numpy as np
 import pytest
 import torch
@@ -112,11 +113,34 @@ def test_digest_follows_content_not_place(
     renamed.symlink_to(plain)
     assert run_export(renamed).digest == digest
 
-    def relabel(number: int, rgb: object, lidar: object) -> None:
-        if number == 0:
-            rgb.ground_truth.label = lidar.ground_truth.label = "ball"
+    def relabel(rgb: fo.Sample, lidar: fo.Sample) -> None:
+        rgb.ground_truth.label = lidar.ground_truth.label = "ball"
 
-    assert run_export(write_dataset(tmp_path / "other", change=relabel)).digest != digest
+    def retag(rgb: fo.Sample, lidar: fo.Sample) -> None:
+        rgb.tags = lidar.tags = ["test"]
+
+    def repaint(rgb: fo.Sample, lidar: fo.Sample) -> None:
+        pixels = np.array(Image.open(rgb.filepath))
+        pixels[0, 0, 0] ^= 1
+        Image.fromarray(pixels).save(rgb.filepath)
+
+    def move_a_point(rgb: fo.Sample, lidar: fo.Sample) -> None:
+        cells = lidar["xyza"].copy()
+        cells[0, cells[3] > 0] += np.float32(1e-3)
+        lidar["xyza"] = cells
+
+    digests = {digest}
+    for change in (relabel, retag, repaint, move_a_point):
+
+        def first_only(
+            number: int, rgb: fo.Sample, lidar: fo.Sample, change: Callable[..., None] = change
+        ) -> None:
+            if number == 0:
+                change(rgb, lidar)
+
+        digests.add(run_export(write_dataset(tmp_path / change.__name__, change=first_only)).digest)
+    assert len(digests) == 5
+    # FiftyOne draws new ids and takes new time stamps each time.
     assert run_export(write_dataset(tmp_path / "same")).digest == digest
 
 
@@ -171,7 +195,8 @@ def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
 
 
 def assign(groups: list[Group], test_fraction: float) -> dict[str, str]:
-    return splits.assign(groups, test_fraction, DataChecks("data/mine", "stop"))
+    assigned = splits.assign(groups, test_fraction, DataChecks("data/mine", "stop"))
+    return {group.key: group.split for group in assigned}
 
 
 def test_held_out_scenes_are_whole_stable_and_stratified() -> None:
@@ -196,7 +221,8 @@ def test_a_scene_in_two_splits_is_told_and_can_be_left_out() -> None:
     groups[2] = replace(groups[2], split="validation")
     data_checks = DataChecks("data/mine", "stop")
     # What stays is the validation split's group; the training split loses the three beside it.
-    assert set(splits.assign(groups, 0.0, data_checks)) == {"g1", "g2", "g3", "g5", "g7"}
+    kept = splits.assign(groups, 0.0, data_checks)
+    assert {group.key for group in kept} == {"g1", "g2", "g3", "g5", "g7"}
     assert data_checks.skipped() == {"scene in two splits": 3}
     with pytest.raises(UserError, match="scene 's0' is in two splits: g0 in train, g2 in validation"):
         data_checks.raise_errors()

@@ -8,25 +8,14 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
-from builders import write_dataset
+from builders import ANGLES, range_image, store, to_xyz, to_xyza, write_dataset
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import lidar, scenes, tensors
+from stages.lib import lidar, tensors
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
 from stages.lib.terminal import UserError
-
-SIZE = 24
-ANGLES = scenes.angles_rad(SIZE)
-
-
-def range_image(number: int) -> np.ndarray:
-    """Ranges in metres; about half of the cells have no return."""
-    rng = np.random.default_rng(number)
-    range_m = rng.uniform(5, 45, (SIZE, SIZE)).astype(np.float32)
-    range_m[rng.random((SIZE, SIZE)) < 0.5] = 100.0
-    return range_m
 
 
 def expected(group: tensors.Group) -> np.ndarray:
@@ -40,25 +29,6 @@ def assert_cache_is_right(manifest: Manifest, tolerance: float = 1e-5) -> None:
     assert len(groups) == 18
     for index, group in enumerate(groups):
         assert np.allclose(split.stored(index)[1], expected(group), atol=tolerance)
-
-
-def store(
-    field: str, convert: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[int, fo.Sample, fo.Sample], None]:
-    def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
-        scan[field] = convert(range_image(number))
-
-    return change
-
-
-def to_xyz(range_m: np.ndarray) -> np.ndarray:
-    xyza = lidar.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
-    xyza[:3, range_m > 90] = np.nan
-    return xyza[:3]
-
-
-def to_xyza(range_m: np.ndarray) -> np.ndarray:
-    return lidar.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)
 
 
 @pytest.mark.parametrize(("form", "convert"), [("xyza", to_xyza), ("xyz", to_xyz)])

@@ -11,33 +11,15 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
+from builders import ANGLES, write_raw
 from conftest import ROOT, Project
-from PIL import Image
 
-from stages.lib import ingest, lidar, scenes, tensors
+from stages.lib import ingest, lidar, tensors
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
 from stages.lib.terminal import UserError
 
-SIZE = 24
-ANGLES = scenes.angles_rad(SIZE).astype(np.float32)
-
-
-def write_raw(folder: Path, names: dict[str, range], nested: tuple[str, ...] = ()) -> Path:
-    """Folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
-    rng = np.random.default_rng(0)
-    for label, numbers in names.items():
-        scans = folder / label / "lidar" / ("lidar" if label in nested else "")
-        pictures = folder / label / "rgb"
-        scans.mkdir(parents=True)
-        pictures.mkdir()
-        for angle in ("azimuth", "zenith"):
-            np.save(folder / label / f"{angle}.npy", ANGLES)
-        for number in numbers:
-            pixels = rng.integers(0, 255, (SIZE, SIZE, 4), dtype=np.uint8)
-            Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
-            np.save(scans / f"{number:04d}.npy", rng.uniform(5, 80, (SIZE, SIZE)).astype(np.float32))
-    return folder
+RAW_ANGLES = ANGLES.astype(np.float32)
 
 
 def run_ingest(*arguments: Path) -> subprocess.CompletedProcess[str]:
@@ -82,8 +64,8 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
     raw, folder, _ = broken
     dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
     try:
-        assert dataset.info["azimuth_cubes"] == pytest.approx(ANGLES.tolist())
-        assert dataset.info["zenith_spheres"] == pytest.approx(ANGLES.tolist())
+        assert dataset.info["azimuth_cubes"] == pytest.approx(RAW_ANGLES.tolist())
+        assert dataset.info["zenith_spheres"] == pytest.approx(RAW_ANGLES.tolist())
         groups = list(dataset.iter_groups())
         assert len(groups) == 17 + 11
         split_of_scene: dict[str, set[str]] = {}
@@ -94,7 +76,7 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
             split_of_scene.setdefault(stem, set()).update(rgb.tags)
             assert Path(rgb.filepath).read_bytes() == (raw / label / "rgb" / f"{stem}.png").read_bytes()
             (path,) = (raw / label / "lidar").rglob(f"{stem}.npy")
-            angles = ANGLES.astype(np.float64)
+            angles = RAW_ANGLES.astype(np.float64)
             right = lidar.xyza_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
             assert np.array_equal(scan.xyza, right)
         # A cube and a sphere of one name show one place: never on both sides of a split.

@@ -99,7 +99,7 @@ def answer(found: Findings) -> list[str]:
     if found.split != "test":
         lines.append(
             "There is no test split: epochs were selected on the very data that these figures come "
-            "from, so they flatter every model."
+            "from, so they flatter every model; `dataset.test_fraction` holds some training groups out."
         )
     return lines
 

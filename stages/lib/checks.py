@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -37,7 +36,6 @@ class DataChecks:
         self._affected: dict[str, list[str]] = defaultdict(list)
         self._notes: list[str] = []
         self._contents: dict[str, tuple[str, str, str]] = {}
-        self._channels: int | None = None
 
     def error(self, kind: str, message: str) -> None:
         """A fault of one group, which then has to be left out."""
@@ -50,18 +48,6 @@ class DataChecks:
     def note(self, sentence: str) -> None:
         """A warning about the dataset as a whole."""
         self._notes.append(sentence)
-
-    def admit_channels(self, channels: int, picture: Path) -> bool:
-        """Whether a picture has as many colour channels as the first one."""
-        self._channels = self._channels or channels
-        if channels == self._channels:
-            return True
-        self.error(
-            "colour channels",
-            f"{picture}: {channels} colour channels where the pictures before it have {self._channels}; "
-            "all must have the same",
-        )
-        return False
 
     def admit_content(self, hashes: dict[str, str], *, group: str, split: str, label: str) -> bool:
         """Compares a group's picture and scan with all before it; False when it must be left out.

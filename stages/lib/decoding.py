@@ -1,4 +1,4 @@
-"""Decodes groups of a dataset in parallel processes, which never touch the database.
+"""Decodes groups of a dataset, and writes them, in parallel processes that never touch the database.
 
 S = side of the cache's square tensors;  C = colour channels
 """
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,14 @@ from jaxtyping import Float, UInt8
 from stages.lib import inspection, pictures, scans
 from stages.lib.inspection import Inspection
 from stages.lib.scans import Angles, FieldOfView
+from stages.lib.shards import Shard
 from stages.lib.terminal import UserError
 
-BATCH = 128  # groups handed to a process at once
 _BATCHES_AHEAD = 2  # of the reader, for each process: more would only fill memory
 
+_CLOUDS = 128  # looked at by a process at once
+
+Batch = TypeVar("Batch")
 T = TypeVar("T")
 
 
@@ -38,6 +42,7 @@ class Job:
     scan: Path  # media file of the LiDAR slice
     field: bytes | None  # the LiDAR field as stored, where there is one
     angles: Angles | None
+    label: int
     place: str  # names the group in messages
 
 
@@ -50,17 +55,56 @@ class Settings:
     size: int
     max_pixels: int
     max_range_m: float
+    channels: int  # of colour, that all pictures must have
     view: FieldOfView | None = None  # of point clouds
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One group's tensors and what is to be said of them."""
+    """One group's tensors."""
 
     rgb: UInt8[np.ndarray, "C S S"]
     xyza: Float[np.ndarray, "4 S S"]
     num_far: int  # returns farther away than the sensor reaches
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where a group's tensors lie, and what is to be said of them."""
+
+    shard: str
+    row: int
     facts: Inspection
+    num_far: int  # returns farther away than the sensor reaches
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The decoding processes."""
+
+    executor: loky.ProcessPoolExecutor
+    workers: int
+
+
+@contextmanager
+def started(setting: int | str) -> Iterator[Pool]:
+    """Starts the processes, which get ready in the background; ends them when they are done with.
+
+    Args:
+        setting: `export.workers`; "auto" is one per CPU core.
+    """
+    workers = len(os.sched_getaffinity(0)) if setting == "auto" else int(setting)
+    executor = loky.ProcessPoolExecutor(workers)
+    for _ in range(workers):
+        executor.submit(_get_ready)
+    try:
+        yield Pool(executor, workers)
+    finally:
+        executor.shutdown(kill_workers=True)
+
+
+def _get_ready() -> None:
+    """Nothing to do: a process that is sent this function has imported this module."""
 
 
 def decode(job: Job, settings: Settings) -> Decoded:
@@ -70,9 +114,13 @@ def decode(job: Job, settings: Settings) -> Decoded:
         UserError: when its picture or scan is missing, damaged or not of the configured form.
     """
     rgb = pictures.read_picture(job.picture, settings.size, settings.max_pixels)
+    if len(rgb) != settings.channels:
+        raise UserError(
+            f"{job.picture}: {len(rgb)} colour channels where the first picture has {settings.channels}; "
+            "all must have the same"
+        )
     raster, num_far = _read_raster(job, settings)
-    xyza = scans.fitted(raster, settings.size, settings.orientation)
-    return Decoded(rgb, xyza, num_far, inspection.inspect(rgb, xyza, settings.max_range_m))
+    return Decoded(rgb, scans.fitted(raster, settings.size, settings.orientation), num_far)
 
 
 def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
@@ -93,16 +141,31 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
     return scans.from_xyza(array, settings.max_range_m, job.place)
 
 
-def decode_all(
-    batches: Iterable[list[Job]], settings: Settings, workers: int
-) -> Iterator[list[Decoded | str]]:
-    """Decodes batches in order, a few ahead of the reader; a faulty group gives its error message."""
-    return _map(partial(_decode_batch, settings=settings), batches, workers)
+def count_channels(paths: Iterable[Path], size: int, max_pixels: int) -> int:
+    """Colour channels of the first picture that can be read; 3 when none can."""
+    for path in paths:
+        try:
+            return len(pictures.read_picture(path, size, max_pixels))
+        except UserError:
+            continue  # told when it is decoded
+    return 3
 
 
-def fit_view(batches: Iterable[list[Job]], max_pixels: int, workers: int) -> FieldOfView | None:
+def write_shards(
+    shards: Iterable[tuple[Path, list[Job]]], settings: Settings, pool: Pool
+) -> Iterator[list[Written | str]]:
+    """Decodes and writes shards in order, a few ahead of the reader; a faulty group gives its message.
+
+    Args:
+        shards: each one's file and the jobs whose groups it is to hold.
+    """
+    return _map(partial(_write_shard, settings=settings), shards, pool)
+
+
+def fit_view(clouds: list[Path], max_pixels: int, pool: Pool) -> FieldOfView | None:
     """The least field of view that holds the points of all these clouds; unreadable ones are left out."""
-    found = _map(partial(_views, max_pixels=max_pixels), batches, workers)
+    batches = [clouds[start : start + _CLOUDS] for start in range(0, len(clouds), _CLOUDS)]
+    found = _map(partial(_views, max_pixels=max_pixels), batches, pool)
     views = [view for batch in found for view in batch]
     if not views:
         return None
@@ -114,56 +177,54 @@ def fit_view(batches: Iterable[list[Job]], max_pixels: int, workers: int) -> Fie
     )
 
 
-def num_workers(setting: int | str) -> int:
-    """Processes for `export.workers`; "auto" is one per CPU core."""
-    return len(os.sched_getaffinity(0)) if setting == "auto" else int(setting)
-
-
-def _map(work: Callable[[list[Job]], T], batches: Iterable[list[Job]], workers: int) -> Iterator[T]:
-    """`work` on each batch in other processes, in order and only a few batches ahead of the reader.
+def _map(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -> Iterator[T]:
+    """`work` on each batch in the pool's processes, in order and only a few batches ahead of the reader.
 
     Raises:
         UserError: when a process dies, as a decoder of a hostile file might.
     """
-    pool = loky.ProcessPoolExecutor(workers)
-    ahead: deque[tuple[list[Job], Future[T]]] = deque()
+    ahead: deque[Future[T]] = deque()
     try:
         for batch in batches:
-            ahead.append((batch, pool.submit(work, batch)))
-            if len(ahead) > workers * _BATCHES_AHEAD:
-                yield _result(*ahead.popleft())
+            ahead.append(pool.executor.submit(work, batch))
+            if len(ahead) > pool.workers * _BATCHES_AHEAD:
+                yield ahead.popleft().result()
         while ahead:
-            yield _result(*ahead.popleft())
-    finally:
-        pool.shutdown(kill_workers=True)
-
-
-def _result(batch: list[Job], future: Future[T]) -> T:
-    try:
-        return future.result()
+            yield ahead.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            f"{batch[0].place}: a decoding process died at this group or at one of the hundreds after it; "
-            "out of memory, or a file that its decoder cannot bear"
+            "a decoding process died: out of memory, or at a file that its decoder cannot bear; with "
+            "export.workers: 1 and a smaller export.shard_groups, progress tells where"
         ) from None
 
 
-def _decode_batch(jobs: list[Job], settings: Settings) -> list[Decoded | str]:
-    return [_decode_or_tell(job, settings) for job in jobs]
-
-
-def _decode_or_tell(job: Job, settings: Settings) -> Decoded | str:
-    try:
-        return decode(job, settings)
-    except UserError as error:
-        return str(error)
-
-
-def _views(jobs: list[Job], max_pixels: int) -> list[FieldOfView]:
-    views = []
+def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Written | str]:
+    path, jobs = shard
+    room = Shard(len(jobs), settings.channels, settings.size)
+    results: list[int | str] = []  # far returns of a scan, or what is wrong
     for job in jobs:
         try:
-            view = scans.field_of_view(scans.read_cloud(job.scan, max_pixels))
+            decoded = decode(job, settings)
+        except UserError as error:
+            results.append(str(error))
+        else:
+            results.append(decoded.num_far)
+            room.add(decoded.rgb, decoded.xyza, job.label)
+    if room.filled:
+        room.save(path)
+    facts = inspection.inspect(room.rgb[: room.filled], room.xyza[: room.filled], settings.max_range_m)
+    rows = enumerate(facts)
+    return [
+        result if isinstance(result, str) else Written(path.name, *next(rows), num_far=result)
+        for result in results
+    ]
+
+
+def _views(clouds: list[Path], max_pixels: int) -> list[FieldOfView]:
+    views = []
+    for path in clouds:
+        try:
+            view = scans.field_of_view(scans.read_cloud(path, max_pixels))
         except UserError:
             continue  # told when it is decoded
         if view is not None:

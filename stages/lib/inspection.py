@@ -1,9 +1,10 @@
-"""What can be said of one group's tensors, found out where they are decoded.
+"""What can be said of groups' tensors, found out where they are decoded.
 
 Decoding runs in parallel processes, so all that takes time per group is done there; the export only
 gathers it.
 
-    S = side of the cache's square tensors;  C = colour channels
+    N = groups looked at together;  S = side of the cache's square tensors;  C = colour channels
+    R = returns of all N groups;  P = S * S
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 from stages.lib import lidar
 
 RANGE_BINS = 50  # from zero to the sensor's reach; the last one also counts what lies beyond
+
+_TOGETHER = 32  # groups: enough to spread numpy's overhead, few enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Inspection:
     """Facts about one group's picture and scan."""
 
     picture_digest: str  # SHA-256 of shape and pixels
-    scan_digest: str
+    scan_digest: str  # of the returns
+    num_pixels: int
     is_constant: bool  # a picture of one single colour
     brightness: float  # mean of the colours, 0..1
     color_sums: Float[np.ndarray, "2 colors"]  # of the values in 0..1, and of their squares
@@ -37,66 +41,116 @@ class Inspection:
 
 
 def inspect(
-    rgb: UInt8[np.ndarray, "C S S"], xyza: Float[np.ndarray, "4 S S"], max_range_m: float
-) -> Inspection:
-    """All facts about one group."""
-    colors = rgb[:3].reshape(min(len(rgb), 3), -1)
-    sums = colors.sum(axis=1) / 255
-    squares = np.square(colors, dtype=np.uint16).sum(axis=1) / 255**2
-    returned = xyza[3] > 0
-    points = xyza[:3, returned].astype(np.float64)
-    range_m = np.linalg.norm(points, axis=0)
+    rgb: UInt8[np.ndarray, "N C S S"], xyza: Float[np.ndarray, "N 4 S S"], max_range_m: float
+) -> list[Inspection]:
+    """All facts about each group."""
+    parts = range(0, len(rgb), _TOGETHER)
+    return [
+        facts
+        for start in parts
+        for facts in _inspect(rgb[start : start + _TOGETHER], xyza[start : start + _TOGETHER], max_range_m)
+    ]
+
+
+def _inspect(
+    rgb: UInt8[np.ndarray, "N C S S"], xyza: Float[np.ndarray, "N 4 S S"], max_range_m: float
+) -> list[Inspection]:
+    count, num_pixels = len(rgb), rgb[0, 0].size
+    colors = rgb[:, :3].reshape(count, -1, num_pixels)
+    sums = colors.sum(axis=2) / 255
+    squares = np.square(colors, dtype=np.uint16).sum(axis=2) / 255**2
+    constant = (rgb == rgb[:, :, :1, :1]).all(axis=(1, 2, 3))
+    # The returns of all groups in one row, with the number of the group that each belongs to.
+    returned = xyza[:, 3] != 0
+    groups, rows, columns = np.nonzero(returned)
+    stored = xyza[groups, :3, rows, columns]  # (R, 3)
+    returns = np.bincount(groups, minlength=count)
+    points = stored.astype(np.float64)
+    range_m = np.linalg.norm(points, axis=1)
+    mean_range_m = np.bincount(groups, range_m, count) / np.maximum(returns, 1)
     bins = np.minimum(range_m * (RANGE_BINS / max_range_m), RANGE_BINS - 1).astype(np.int64)
-    relief = points - points.mean(axis=1, keepdims=True) if range_m.size else points
-    return Inspection(
-        picture_digest=_digest(rgb),
-        scan_digest=_digest(xyza),
-        is_constant=bool((rgb == rgb[:, :1, :1]).all()),
-        brightness=float(sums.sum() / colors.size),
-        color_sums=np.stack([sums, squares]),
-        returns=range_m.size,
-        mean_range_m=float(range_m.mean()) if range_m.size else 0.0,
-        range_counts=np.bincount(bins, minlength=RANGE_BINS),
-        relief_squares=float(np.square(relief).sum()),
-        fits=orientation_fits(_foreground(rgb), returned),
-    )
+    range_counts = np.bincount(groups * RANGE_BINS + bins, minlength=count * RANGE_BINS)
+    cells = rows * xyza.shape[3] + columns
+    fits = orientation_fits(_foreground(rgb), groups, cells)
+    return [
+        Inspection(
+            picture_digest=_digest(rgb[i]),
+            # Cells without a return are zero, so where returns are and what they hold is all there is.
+            scan_digest=_digest(np.packbits(returned[i]), own_points),
+            num_pixels=num_pixels,
+            is_constant=bool(constant[i]),
+            brightness=float(sums[i].mean() / num_pixels),
+            color_sums=np.stack([sums[i], squares[i]]),
+            returns=int(returns[i]),
+            mean_range_m=float(mean_range_m[i]),
+            range_counts=range_counts[i * RANGE_BINS : (i + 1) * RANGE_BINS],
+            relief_squares=relief,
+            fits=fits[i],
+        )
+        for i, (relief, own_points) in enumerate(
+            zip(
+                _relief_squares(points, groups, returns),
+                np.split(stored, np.cumsum(returns)[:-1]),
+                strict=True,
+            )
+        )
+    ]
+
+
+def _relief_squares(
+    points: Float[np.ndarray, "R 3"], groups: Int[np.ndarray, "R"], returns: Int[np.ndarray, "N"]
+) -> list[float]:
+    """By group, the sum of squared distances in m2 of the returns from their centroid."""
+    sums = [np.bincount(groups, axis, len(returns)) for axis in points.T]
+    centroids = np.stack(sums, axis=1) / np.maximum(returns, 1)[:, None]
+    distances = np.square(points - centroids[groups]).sum(axis=1)
+    return np.bincount(groups, distances, len(returns)).astype(float).tolist()
 
 
 def orientation_fits(
-    foreground: Float[np.ndarray, "S S"], returned: Bool[np.ndarray, "S S"]
-) -> Float[np.ndarray, "8"] | None:
-    """How well a raster lies on its picture, after each further turn of lidar.ORIENTATIONS.
+    foreground: Num[np.ndarray, "N P"], groups: Int[np.ndarray, "R"], cells: Int[np.ndarray, "R"]
+) -> list[Float[np.ndarray, "8"] | None]:
+    """How well each raster lies on its picture, after each further turn of lidar.ORIENTATIONS.
 
     It is the correlation of the LiDAR's returns with the picture's foreground, highest where objects
     coincide; None where either is the same everywhere.
+
+    Args:
+        groups: of each return, in ascending order.
+        cells: of each return, in its flattened raster.
     """
-    size, cells = returned.size, np.flatnonzero(returned)
-    flat = foreground.ravel().astype(np.float64)
-    mean = flat.sum() / size
-    deviation = np.sqrt(max(flat @ flat / size - mean**2, 0.0))
-    spread = deviation * np.sqrt(len(cells) * (size - len(cells))) / size
-    if spread < 1e-9:
-        return None
+    count, size = foreground.shape
+    shares = np.bincount(groups, minlength=count) / size  # of cells with a return
+    flat = foreground.astype(np.float64)
+    mean = flat.mean(axis=1)
+    deviation = np.sqrt(np.maximum(np.einsum("np,np->n", flat, flat) / size - mean**2, 0))
+    spread = deviation * np.sqrt(shares * (1 - shares))
     # Where each return would come to lie, rather than eight turned copies of the raster.
-    covered = flat[_places(returned.shape[0])[:, cells]].sum(axis=1)
-    return (covered - mean * len(cells)) / size / spread
+    places = _places(round(size**0.5))
+    covered = [np.bincount(groups, flat[groups, place[cells]], count) / size for place in places]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fits = ((np.stack(covered) - mean * shares) / spread).T
+    return [fit if known else None for fit, known in zip(fits, spread > 1e-9, strict=True)]
 
 
 @functools.cache
-def _places(side: int) -> Int[np.ndarray, "8 cells"]:
+def _places(side: int) -> Int[np.ndarray, "8 P"]:
     """The cell that each cell of a raster moves to, for each orientation."""
     numbered = np.arange(side**2).reshape(side, side)
     return np.stack([np.argsort(turn(numbered).ravel()) for turn in lidar.ORIENTATIONS.values()])
 
 
-def _foreground(rgb: UInt8[np.ndarray, "C S S"]) -> Float[np.ndarray, "S S"]:
-    """How much each pixel differs from the picture's border, 0..1: a guess at where the object is."""
-    colors = rgb[:3].astype(np.float32)
-    border = np.concatenate([colors[:, 0], colors[:, -1], colors[:, :, 0], colors[:, :, -1]], axis=1)
-    border.sort(axis=1)  # many times as fast as numpy's median, on so little
-    usual = border[:, border.shape[1] // 2]
-    return np.abs(colors - usual[:, None, None]).sum(axis=0) / (255 * len(colors))
+def _foreground(rgb: UInt8[np.ndarray, "N C S S"]) -> Int[np.ndarray, "N P"]:
+    """How much each pixel differs from the picture's border: a guess at where the object is."""
+    colors = rgb[:, :3]
+    edges = [colors[:, :, 0], colors[:, :, -1], colors[:, :, :, 0], colors[:, :, :, -1]]
+    border = np.sort(np.concatenate(edges, axis=2), axis=2)
+    usual = border[:, :, border.shape[2] // 2].astype(np.int16)
+    return np.abs(colors - usual[:, :, None, None]).sum(axis=1, dtype=np.int16).reshape(len(rgb), -1)
 
 
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+def _digest(*parts: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part.shape).encode() + part.tobytes())
+    return digest.hexdigest()

@@ -51,7 +51,7 @@ def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C
         raise UserError(f"{path}: unreadable picture, no PNG or JPEG ({first_line(error)})") from None
     if picture.size != (size, size):
         picture = _fitted(picture, size)
-    return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0).copy()
+    return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0)
 
 
 def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
@@ -62,6 +62,9 @@ def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
     if file.mode not in _TARGET_OF_MODE:
         raise UserError(f"{path}: pictures of mode {file.mode} are not supported; grey, RGB and RGBA are")
     has_transparency = file.mode == "RGB" and "transparency" in file.info
+    if _TARGET_OF_MODE[file.mode] == file.mode and not has_transparency:
+        file.load()
+        return file
     return file.convert("RGBA" if has_transparency else _TARGET_OF_MODE[file.mode])
 
 

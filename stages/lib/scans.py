@@ -197,13 +197,13 @@ def fitted(raster: Float[np.ndarray, "4 R C"], size: int, orientation: str) -> F
     raster = lidar.ORIENTATIONS[orientation](raster)
     _, height, width = raster.shape
     if (height, width) == (size, size):
-        return np.ascontiguousarray(raster)
+        return raster
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = np.zeros((4, side, side), dtype=raster.dtype)
     square[:, top : top + height, left : left + width] = raster
     picks = ((np.arange(size) + 0.5) * side / size).astype(int)
-    return np.ascontiguousarray(square[:, picks][:, :, picks])
+    return square[:, picks][:, :, picks]
 
 
 def _raster(

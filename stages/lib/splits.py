@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from stages.lib.checks import DataChecks, shortened
 from stages.lib.datasets import Group
@@ -14,25 +15,24 @@ from stages.lib.manifest import SPLITS
 ORDER = tuple(reversed(SPLITS))
 
 
-def assign(groups: list[Group], test_fraction: float, checks: DataChecks) -> dict[str, str]:
-    """The split of each group by key: its tag's, or "test" when it is held out.
+def assign(groups: list[Group], test_fraction: float, checks: DataChecks) -> list[Group]:
+    """The groups with the split that each belongs to: its tag's, or "test" when it is held out.
 
     Scenes are held out only when no group carries the test tag: `test_fraction` of the training
     scenes of each class (a scene counts for its first label), those with the least hash of their
     name. So the choice does not depend on the order of the groups.
 
     Args:
-        checks: is told of groups whose scene lies in two splits; they are missing in what is returned.
+        checks: is told of groups whose scene lies in two splits; they are left out.
     """
-    split_of = {group.key: group.split for group in groups}
-    if not any(split == "test" for split in split_of.values()):
+    if not any(group.split == "test" for group in groups):
         held_out = _held_out_scenes(groups, test_fraction)
-        for group in groups:
-            if group.split == "train" and group.scene in held_out:
-                split_of[group.key] = "test"
-    for key in _straddling(groups, split_of, checks):
-        del split_of[key]
-    return split_of
+        groups = [
+            replace(group, split="test") if group.split == "train" and group.scene in held_out else group
+            for group in groups
+        ]
+    straddling = _straddling(groups, checks)
+    return [group for group in groups if group.key not in straddling]
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
@@ -54,18 +54,18 @@ def _held_out_scenes(groups: list[Group], test_fraction: float) -> set[str]:
     return held_out
 
 
-def _straddling(groups: list[Group], split_of: dict[str, str], checks: DataChecks) -> list[str]:
+def _straddling(groups: list[Group], checks: DataChecks) -> set[str]:
     """Keys of groups whose scene also lies in a split that comes before theirs in ORDER."""
     first: dict[str, Group] = {}
-    found = []
-    for group in sorted(groups, key=lambda group: ORDER.index(split_of[group.key])):
+    found = set()
+    for group in sorted(groups, key=lambda group: ORDER.index(group.split)):
         other = first.setdefault(group.scene, group)
-        if split_of[group.key] != split_of[other.key]:
+        if group.split != other.split:
             checks.error(
                 "scene in two splits",
-                f"scene '{shortened(group.scene)}' is in two splits: {group.key} in {split_of[group.key]}, "
-                f"{other.key} in {split_of[other.key]}; move its groups to one, or set "
-                "dataset.scene_field to null if that field does not name scenes",
+                f"scene '{shortened(group.scene)}' is in two splits: {group.key} in {group.split}, "
+                f"{other.key} in {other.split}; move its groups to one, or set dataset.scene_field to null "
+                "if that field does not name scenes",
             )
-            found.append(group.key)
+            found.add(group.key)
     return found

@@ -1,4 +1,4 @@
-"""Writes the tensor cache: safetensors shards and a table of the groups; lib/tensors.py reads them.
+"""Finishes a tensor cache, whose shards decoding writes: the table of groups, the manifest's content.
 
 C = colour channels;  S = side in pixels
 """
@@ -6,15 +6,15 @@ C = colour channels;  S = side in pixels
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
-from jaxtyping import Float, UInt8
 
+from stages.lib import shards
+from stages.lib.decoding import Written
 from stages.lib.inspection import Inspection
 from stages.lib.manifest import SPLITS, Manifest, Normalization
 from stages.lib.tensors import GROUPS_FILE, Group
@@ -28,11 +28,11 @@ class _Colors:
         self._squares = np.zeros(0)
         self._pixels = 0
 
-    def add(self, facts: Inspection, pixels: int) -> None:
+    def add(self, facts: Inspection) -> None:
         sums, squares = facts.color_sums
         self._sums = self._sums + sums if self._pixels else sums
         self._squares = self._squares + squares if self._pixels else squares
-        self._pixels += pixels
+        self._pixels += facts.num_pixels
 
     def normalization(self, num_channels: int) -> Normalization:
         """Mean and deviation; a channel of alpha, whose spread says nothing, is left as it is."""
@@ -44,111 +44,90 @@ class _Colors:
         return Normalization([*mean.tolist(), *[0.0] * untouched], [*std.tolist(), *[1.0] * untouched])
 
 
-class _Shard:
-    """Room for the groups of one file, filled from the start."""
-
-    def __init__(self, num_groups: int, rgb_shape: tuple[int, ...], xyza_shape: tuple[int, ...]) -> None:
-        self._rgb = np.empty((num_groups, *rgb_shape), np.uint8)
-        self._xyza = np.empty((num_groups, *xyza_shape), np.float32)
-        self._labels = np.empty(num_groups, np.int64)
-        self.filled = 0
-
-    def add(self, rgb: UInt8[np.ndarray, "C S S"], xyza: Float[np.ndarray, "4 S S"], label: int) -> None:
-        self._rgb[self.filled], self._xyza[self.filled], self._labels[self.filled] = rgb, xyza, label
-        self.filled += 1
-
-    def save(self, path: Path) -> None:
-        content = {"rgb": self._rgb, "lidar": self._xyza, "label": self._labels}
-        safetensors.numpy.save_file({name: part[: self.filled] for name, part in content.items()}, path)
-
-
 class Writer:
-    """Writes groups one at a time; a shard goes to disk as soon as it is full."""
+    """Keeps the story of the groups in a cache's shards, which other processes write."""
 
-    def __init__(self, folder: Path, classes: list[str], shard_groups: int) -> None:
-        """`classes`: all labels in sorted order; `shard_groups`: groups per file."""
+    def __init__(self, folder: Path, classes: list[str]) -> None:
+        """`classes`: all labels in sorted order."""
         self._folder = folder
         self._classes = classes
-        self._shard_groups = shard_groups
-        self._open: dict[str, _Shard] = {}
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
+        self._rejected: dict[str, list[int]] = defaultdict(list)
         self._groups: dict[str, list[Group]] = {split: [] for split in SPLITS}
         self._digests: dict[str, str] = {}
         self._colors = _Colors()
         self._relief_squares = 0.0
-        self._relief_values = 0
-        self._rgb_shape: tuple[int, ...] = ()
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def add(
-        self,
-        *,
-        split: str,
-        key: str,
-        scene: str,
-        label: str,
-        rgb: UInt8[np.ndarray, "C S S"],
-        xyza: Float[np.ndarray, "4 S S"],
-        facts: Inspection,
-    ) -> None:
-        """Appends a group to a split; groups keep the order in which they come."""
+    def add(self, split: str, key: str, scene: str, label: str, written: Written) -> None:
+        """A group that lies in a shard; groups come in the order of their rows."""
+        facts = written.facts
         index = self._classes.index(label)
         self._groups[split].append(Group(split, key, scene, index, facts.returns, facts.mean_range_m))
         story = [key, scene, label, split, facts.picture_digest, facts.scan_digest]
         self._digests[key] = hashlib.sha256("\0".join(story).encode()).hexdigest()
-        self._rgb_shape = rgb.shape
         if split == "train":
-            self._colors.add(facts, rgb[0].size)
+            self._colors.add(facts)
             self._relief_squares += facts.relief_squares
-            self._relief_values += xyza[:3].size
-        shard = self._open.get(split) or _Shard(self._shard_groups, rgb.shape, xyza.shape)
-        self._open[split] = shard
-        shard.add(rgb, xyza, index)
-        if shard.filled == self._shard_groups:
-            self._flush(split)
+        if written.shard not in self._shards[split]:
+            self._shards[split].append(written.shard)
+
+    def reject(self, written: Written) -> None:
+        """A group that lies in a shard and is to be taken out of it."""
+        self._rejected[written.shard].append(written.row)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Groups by split and class."""
+        return {split: self._count_classes(split) for split in SPLITS}
 
     def close(
         self,
         *,
         source: str,
+        channels: int,
+        image_size: int,
         orientation: str,
         orientation_fits: dict[str, float],
         field_of_view_deg: dict[str, list[float]] | None,
         normalize: bool,
         warnings: list[str],
     ) -> Manifest:
-        """Writes what is left and the table of groups; gives the manifest, which is still to be saved."""
-        for split in SPLITS:
-            self._flush(split)
+        """Takes out rejected groups, writes the table of groups; gives the manifest, still to be saved.
+
+        Args:
+            channels: of colour.
+        """
+        for shard, rows in self._rejected.items():
+            shards.drop(self._folder / shard, rows)
         _write_groups([group for split in SPLITS for group in self._groups[split]], self._folder)
         lines = [f"{key} {self._digests[key]}" for key in sorted(self._digests)]
         return Manifest(
             source=source,
             digest=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
             classes=self._classes,
-            counts={split: self._count_classes(split) for split in SPLITS},
+            counts=self.counts(),
             scenes={split: len({group.scene for group in self._groups[split]}) for split in SPLITS},
-            channels={"rgb": self._rgb_shape[0], "lidar": 4},
-            image_size=self._rgb_shape[-1],
+            channels={"rgb": channels, "lidar": 4},
+            image_size=image_size,
             orientation=orientation,
             orientation_fits=orientation_fits,
             field_of_view_deg=field_of_view_deg,
             normalized=normalize,
             statistics={
-                "rgb": self._colors.normalization(self._rgb_shape[0]),
-                "lidar": self._lidar_normalization(),
+                "rgb": self._colors.normalization(channels),
+                "lidar": self._lidar_normalization(image_size),
             },
             shards=self._shards,
             warnings=[*warnings, *self._unseen_classes()],
         )
 
-    def _lidar_normalization(self) -> Normalization:
+    def _lidar_normalization(self, image_size: int) -> Normalization:
         """One scale for x, y and z, so that shapes are not stretched; the mask stays as it is.
 
         As with the colours, whose background is black, it is the deviation over all cells: those
         without a return count as zero.
         """
-        scale = float(np.sqrt(self._relief_squares / self._relief_values))
+        num_values = 3 * image_size**2 * len(self._groups["train"])
+        scale = float(np.sqrt(self._relief_squares / num_values))
         return Normalization([0.0] * 4, [*[scale if scale > 0 else 1.0] * 3, 1.0])
 
     def _unseen_classes(self) -> list[str]:
@@ -163,13 +142,6 @@ class Writer:
     def _count_classes(self, split: str) -> dict[str, int]:
         counted = Counter(group.label for group in self._groups[split])
         return {name: counted[index] for index, name in enumerate(self._classes)}
-
-    def _flush(self, split: str) -> None:
-        shard = self._open.pop(split, None)
-        if shard is not None:
-            name = f"{split}-{len(self._shards[split]):05d}.safetensors"
-            shard.save(self._folder / name)
-            self._shards[split].append(name)
 
 
 def _write_groups(groups: list[Group], folder: Path) -> None:

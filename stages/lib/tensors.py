@@ -8,6 +8,8 @@ memory, so parallel workers share one copy.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +59,7 @@ class Split:
                 self._lidar.append(shard.get_tensor("lidar"))
                 labels.append(shard.get_tensor("label"))
         self.labels: Int[Tensor, "N"] = torch.cat(labels)
-        # Every shard but a split's last holds the same number of groups.
-        self._shard_groups = len(self._rgb[0])
+        self._starts = [0, *itertools.accumulate(map(len, labels))]  # index of each shard's first group
         self._normalized = manifest.normalized
         self._statistics = manifest.statistics
 
@@ -67,12 +68,17 @@ class Split:
 
     def stored(self, index: int) -> tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]]:
         """One group's picture and raster as they lie in the cache."""
-        shard, row = divmod(index, self._shard_groups)
+        shard, row = self._place(index)
         return self._rgb[shard][row].numpy(), self._lidar[shard][row].numpy()
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Shard and row of a group."""
+        shard = bisect.bisect_right(self._starts, index) - 1
+        return shard, index - self._starts[shard]
 
     def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
         """Network inputs of these groups: colours in 0..1 and coordinates in metres, normalised."""
-        places = [divmod(index, self._shard_groups) for index in indices]
+        places = [self._place(index) for index in indices]
         rgb = torch.stack([self._rgb[shard][row] for shard, row in places]).float() / 255
         xyza = torch.stack([self._lidar[shard][row] for shard, row in places])
         if self._normalized:
