@@ -13,8 +13,8 @@ ACTIVATE := . $(VENV)/bin/activate
 repro: setup
 	$(ACTIVATE) && python -m stages.check && dvc repro
 
-test: setup
-	$(ACTIVATE) && ruff check . && ruff format --check . && python -m pytest $(PYTEST_ARGS)
+test: lint
+	$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
 
 notebook: setup
 	$(ACTIVATE) && python -m stages.lib.recipes notebook "$(DATASET)" $(SET)

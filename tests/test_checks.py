@@ -135,6 +135,13 @@ def test_skipping_copies_takes_them_from_training(
     manifest = run_export(folder, export__on_error="skip")
     assert sum(manifest.counts["test"].values()) == 6
     assert sum(manifest.counts["train"].values()) == 17
+    # It has gone from the tensors too, and its neighbours have kept their places.
+    split, groups = Split(tensors.FOLDER, manifest, "train"), tensors.read_groups(tensors.FOLDER, "train")
+    assert split.labels.tolist() == [group.label for group in groups] and len(split) == 17
+    for index, group in enumerate(groups):
+        rgb, _ = split.stored(index)
+        pixels = np.asarray(Image.open(folder / "data" / f"{Path(group.group).name}.png"))
+        assert np.array_equal(np.moveaxis(rgb, 0, -1), pixels)
 
 
 def test_harmless_copies_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
