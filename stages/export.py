@@ -27,6 +27,8 @@ from stages.lib.scans import FieldOfView
 from stages.lib.tensor_writer import Writer
 from stages.lib.terminal import UserError
 
+_LOOKED_AT = 1000  # pictures at most, for one that can be read and tells the colour channels
+
 
 def main() -> None:
     settings = params.load()
@@ -97,7 +99,7 @@ def require_something_left(counts: dict[str, dict[str, int]], source: str) -> No
 def decoding_settings(groups: list[Group], dataset: Dataset, settings: Export, pool: Pool) -> Settings:
     """How all groups are decoded; colour channels and field of view are found out from the data."""
     channels = decoding.count_channels(
-        (group.picture for group in groups), settings.image_size, settings.max_pixels
+        [group.picture for group in groups[:_LOOKED_AT]], settings.image_size, settings.max_pixels, pool
     )
     return Settings(
         format=dataset.lidar.format,
@@ -119,11 +121,11 @@ def field_of_view(groups: list[Group], dataset: Dataset, max_pixels: int, pool: 
         azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
         return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
     clouds = [group.scan for group in groups if group.split == "train"]
-    view = decoding.fit_view(clouds, max_pixels, pool)
+    view = decoding.fit_view(clouds, max_pixels, dataset.lidar.max_range_m, pool)
     if view is None:
         raise UserError(
-            f"{dataset.path}: no point in any cloud of the training split (slice '{dataset.lidar.slice}', "
-            "dataset.lidar.slice)"
+            f"{dataset.path}: no point cloud of the training split (slice '{dataset.lidar.slice}', "
+            "dataset.lidar.slice) can be read and has points within dataset.lidar.max_range_m"
         )
     return view
 

@@ -276,11 +276,14 @@ def data(manifest: Manifest, statistics: dict[str, Any], found: Findings) -> str
         picture("class_balance", "Share of each class in each split"),
         picture("histograms", "Ranges, returns per scan and brightness, by class and by split"),
     ]
+    parts.append(
+        "Samples, at most ten of each class and of the ten commonest classes: pictures over depth (near is "
+        "bright, on each scan's own scale; no return is black)."
+    )
     for split in manifest.splits():
         parts.append(
-            f"Samples of the {split} split, pictures over depth (near is bright, no return is black):"
+            f"{split.capitalize()} split:\n\n" + picture(f"samples_{split}", f"Samples, {split} split")
         )
-        parts.append(picture(f"samples_{split}", f"Samples of the {split} split"))
     return "\n\n".join(parts)
 
 

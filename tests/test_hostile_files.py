@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def decode(kind: str, content: bytes, folder: Path) -> np.ndarray:
         return scans.read_npy(path, MAX_PIXELS)
     if kind.startswith("pcd"):
         return scans.read_cloud(path, MAX_PIXELS)
-    return pictures.read_picture(path, 16, MAX_PIXELS)
+    return pictures.read_picture(path, 16, MAX_PIXELS).rgb
 
 
 @st.composite
@@ -165,3 +166,29 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", "BMP")
     with pytest.raises(UserError, match="unreadable picture, no PNG or JPEG"):
         pictures.read_picture(tmp_path / "a.png", 8, MAX_PIXELS)
+
+
+def test_angles_are_read_from_the_dataset_alone(tmp_path: Path) -> None:
+    """A label may try to lead elsewhere, or be too long for any file's name."""
+    folder = tmp_path / "data"
+    (folder / "azimuth_").mkdir(parents=True)
+    (folder / "zenith_").mkdir()
+    for name in ("azimuth", "zenith"):
+        np.save(tmp_path / "secret.npy", np.zeros(4))
+        (folder / f"{name}.npy").symlink_to(tmp_path / "secret.npy")
+    for label in ("/../../secret", "a" * 400):
+        assert scans.find_angles({}, folder, folder / "0.npy", label, MAX_PIXELS) is None
+
+
+def test_pipes_do_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="no regular file"):
+        pictures.read_picture(tmp_path / "pipe.png", 16, MAX_PIXELS)
+    with pytest.raises(UserError, match="no regular file"):
+        scans.read_npy(tmp_path / "pipe.png", MAX_PIXELS)
+
+
+def test_degrees_are_no_radians(tmp_path: Path) -> None:
+    info = {"azimuth": [-16.0, 15.5], "zenith": [0.0, 1.0]}
+    with pytest.raises(UserError, match="angles of up to 16; radians are needed, not degrees"):
+        scans.find_angles(info, tmp_path, None, "cubes", MAX_PIXELS)

@@ -37,6 +37,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     (raw / "cubes/lidar/0007.npy").write_bytes(b"no array")
     (raw / "cubes/rgb/0008.jpg").write_bytes(b"a second picture of this name")
     (raw / "cubes/rgb/notes.txt").write_text("not a picture")
+    (raw / "spheres/rgb/0009.png").write_bytes(b"no picture")
+    (raw / "cones/RGB").mkdir(parents=True)
+    (raw / "cones/RGB/0000.png").write_bytes(b"of a class without scans")
     done = run_ingest(raw, base / "dataset")
     assert done.returncode == 0, done.stderr
     return raw, base / "dataset", done.stdout
@@ -48,15 +51,21 @@ def test_every_unpaired_file_is_listed(broken: tuple[Path, Path, str]) -> None:
     expected = {
         "cubes/lidar/0003.npy: no picture of this name",
         "spheres/rgb/0005.png: no scan of this name",
-        "cubes/rgb/0007.png: its scan is unreadable",
-        "cubes/rgb/0008.jpg: several files of this name",
-        "cubes/rgb/0008.png: several files of this name",
-        "cubes/lidar/0008.npy: several files of this name",
+        "cubes/rgb/0007.png: unreadable pair",
+        "cubes/rgb/0008.jpg: 2 pictures and 1 scans of this name",
+        "cubes/rgb/0008.png: 2 pictures and 1 scans of this name",
+        "cubes/lidar/0008.npy: 2 pictures and 1 scans of this name",
         "cubes/rgb/notes.txt: none of .png, .jpg, .jpeg",
+        "spheres/rgb/0009.png: unreadable pair",
+        "cones/RGB/0000.png: not in rgb/ or lidar/ of a class; a class is a folder with both",
     }
     lines = {f"{raw}/{line}" for line in expected}
-    assert lines < set(listed) and len(listed) == len(lines) + 1
-    assert any(line.startswith(f"{raw}/cubes/lidar/0007.npy: unreadable array") for line in listed)
+    assert lines < set(listed) and len(listed) == len(lines) + 2
+    for path, reason in (
+        ("cubes/lidar/0007.npy", f"{raw}/cubes/lidar/0007.npy: unreadable array"),
+        ("spheres/lidar/lidar/0009.npy", f"{raw}/spheres/rgb/0009.png: unreadable picture"),
+    ):
+        assert any(line.startswith(f"{raw}/{path}: unreadable pair; {reason}") for line in listed)
     assert all(f"left out: {line}" in told for line in listed)
 
 
@@ -67,7 +76,7 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
         assert dataset.info["azimuth_cubes"] == pytest.approx(RAW_ANGLES.tolist())
         assert dataset.info["zenith_spheres"] == pytest.approx(RAW_ANGLES.tolist())
         groups = list(dataset.iter_groups())
-        assert len(groups) == 17 + 11
+        assert len(groups) == 17 + 10
         split_of_scene: dict[str, set[str]] = {}
         for group in groups:
             rgb, scan = group["rgb"], group["lidar_img"]
@@ -91,7 +100,7 @@ def test_the_pipeline_takes_it(broken: tuple[Path, Path, str], run_export: Calla
     orientation = {"dataset__lidar__orientation": "rotate-90", "dataset__scene_field": "scene"}
     manifest = run_export(broken[1], **orientation)
     assert manifest.classes == ["cubes", "spheres"] and manifest.channels == {"rgb": 4, "lidar": 4}
-    assert sum(sum(counts.values()) for counts in manifest.counts.values()) == 28
+    assert sum(sum(counts.values()) for counts in manifest.counts.values()) == 27
     assert len(Split(tensors.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
 
 
@@ -116,12 +125,18 @@ def test_what_cannot_be_ingested_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     empty.mkdir()
     no_angles = write_raw(tmp_path / "no-angles", {"cubes": range(4), "spheres": range(4)})
     (no_angles / "spheres/zenith.npy").unlink()
+    few = write_raw(tmp_path / "few", {"cubes": range(2), "spheres": range(2)})
+    mismatch = write_raw(tmp_path / "mismatch", {"cubes": range(4), "spheres": range(4)})
+    for label in ("cubes", "spheres"):
+        np.save(mismatch / label / "azimuth.npy", ANGLES[:-1])
     for arguments, message in (
         ((tmp_path / "nowhere", tmp_path / "out"), "nowhere: no such folder"),
         ((raw, tmp_path / "there"), "there: exists already"),
         ((empty, tmp_path / "out"), "no folder with rgb/ and lidar/ in it"),
         ((raw, tmp_path / "out"), "16 files have no counterpart, such as"),
         ((no_angles, tmp_path / "out"), "spheres: no azimuth.npy and zenith.npy"),
+        ((few, tmp_path / "out"), "too few pairs for three splits of two classes: 4 in all"),
+        ((mismatch, tmp_path / "out"), "no pair can be read; the first one"),
         ((raw,), "usage: python -m stages.lib.ingest RAW OUT"),
     ):
         monkeypatch.setattr(sys, "argv", ["ingest", *map(str, arguments)])

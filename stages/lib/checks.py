@@ -39,11 +39,11 @@ class DataChecks:
 
     def error(self, kind: str, message: str) -> None:
         """A fault of one group, which then has to be left out."""
-        self._errors[kind].append(message)
+        self._errors[kind].append(printable(message))
 
     def warn(self, kind: str, group: str) -> None:
         """An oddity of one group, of a kind in WARNINGS."""
-        self._affected[kind].append(group)
+        self._affected[kind].append(printable(group))
 
     def note(self, sentence: str) -> None:
         """A warning about the dataset as a whole."""
@@ -59,26 +59,29 @@ class DataChecks:
         Args:
             hashes: of the group's contents, by what they are: "picture", "scan".
         """
-        admitted = True
-        for what, digest in hashes.items():
-            other_group, other_split, other_label = self._contents.setdefault(digest, (group, split, label))
-            if other_group == group:
+        others = {what: self._contents.get(digest) for what, digest in hashes.items()}
+        for what, other in others.items():
+            if other is None:
                 continue
+            other_group, other_split, other_label = other
             if other_split != split:
                 self.error(
                     f"same {what} in two splits",
-                    f"{group} ({split}) and {other_group} ({other_split}) hold the same {what}",
+                    f"{self._source}: {group} ({split}) and {other_group} ({other_split}) hold the same {what}",
                 )
-                admitted = False
-            elif other_label != label:
+                return False
+            if other_label != label:
                 self.error(
                     f"same {what} with two labels",
-                    f"{group} ('{label}') and {other_group} ('{other_label}') hold the same {what}",
+                    f"{self._source}: {group} ('{label}') and {other_group} ('{other_label}') hold the same "
+                    f"{what}",
                 )
-                admitted = False
-            else:
-                self.warn("repeated", group)
-        return admitted
+                return False
+        if any(others.values()):
+            self.warn("repeated", group)
+        for digest in hashes.values():
+            self._contents.setdefault(digest, (group, split, label))
+        return True
 
     def raise_errors(self) -> None:
         """Raises all errors at once, unless faulty groups are to be skipped.
@@ -107,7 +110,10 @@ class DataChecks:
 
     def warnings(self) -> list[str]:
         """All warnings as sentences without a full stop."""
-        sentences = [f"left out {count:,}: {kind}" for kind, count in self.skipped().items()]
+        sentences = [
+            f"left out {len(messages):,}: {kind} (first: {messages[0]})"
+            for kind, messages in self._errors.items()
+        ]
         for kind, text in WARNINGS.items():
             groups = self._affected[kind]
             if groups:
@@ -165,13 +171,22 @@ class OrientationCheck:
         means = self.means()
         if not means:
             return None
-        best = max(means, key=lambda name: means[name])
-        if means[best] < means[self._configured] + _ORIENTATION_MARGIN:
+        highest = max(means.values())
+        if highest < _ORIENTATION_MARGIN:
+            return (
+                f"no orientation can be told from the data (returns and picture foreground correlate with "
+                f"{highest:.2f} at most): look at the contact sheets whether dataset.lidar.orientation: "
+                f"{self._configured} lays scans on pictures"
+            )
+        if highest < means[self._configured] + _ORIENTATION_MARGIN:
             return None
+        # In a letterboxed picture several orientations may fit alike.
+        better = [name for name, fit in means.items() if fit > highest - _ORIENTATION_MARGIN / 2]
+        fitting = f"{better[0]} fits" if len(better) == 1 else f"{', '.join(better)} fit"
         return (
             f"dataset.lidar.orientation is {self._configured} (correlation of returns and picture foreground "
-            f"{means[self._configured]:.2f}), but {best} fits better ({means[best]:.2f}): element-wise fusion "
-            "would mix unrelated places"
+            f"{means[self._configured]:.2f}), but {fitting} better ({highest:.2f}): element-wise fusion would "
+            "mix unrelated places"
         )
 
 
@@ -182,9 +197,14 @@ def _composed(first: str, second: str) -> str:
     return next(name for name, turn in lidar.ORIENTATIONS.items() if np.array_equal(turn(probe), both))
 
 
+def printable(text: object) -> str:
+    """Text from a dataset in one line, without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
+
+
 def shortened(text: object, limit: int = 80) -> str:
     """Text from a dataset, fit for one line of a message."""
-    flat = "".join(char if char.isprintable() else "?" for char in str(text))
+    flat = printable(text)
     return flat if len(flat) <= limit else f"{flat[:limit]}..."
 
 

@@ -71,8 +71,8 @@ class GroupReader:
         """What the dataset's author stored about it as a whole."""
         return self._dataset.info
 
-    def fields(self, groups: list[Group]) -> list[bytes | None]:
-        """The LiDAR field of these groups as stored: a compressed array, not yet trusted."""
+    def fields(self, groups: list[Group]) -> list[object]:
+        """The LiDAR field of these groups as stored: bytes of a compressed array, if it is one at all."""
         name = self._settings.lidar.field
         if name is None:
             return [None] * len(groups)
@@ -177,7 +177,7 @@ class GroupReader:
             key, name = ("rgb", settings.rgb.slice) if picture is None else ("lidar", settings.lidar.slice)
             fault("missing slice", f"no sample in slice '{name}' (dataset.{key}.slice)")
             return None
-        labels = {sample["label"] for sample in samples if sample["label"] is not None}
+        labels = {sample["label"] for sample in samples if sample["label"]}
         if not labels:
             fault("missing label", f"no label in '{settings.label_field}' (dataset.label_field)")
             return None
@@ -238,12 +238,15 @@ class GroupReader:
     def _require_splits(self, groups: list[Group]) -> None:
         settings = self._settings
         found = {group.split for group in groups}
+        skipped = [f"{count:,} {kind}" for kind, count in self._checks.skipped().items()]
+        left_out = f"; left out as faulty: {', '.join(skipped)}" if skipped else ""
         for split in ("train", "validation"):
             if split not in found:
                 tags = ", ".join(sorted(self._dataset.distinct("tags"))) or "none"
                 raise UserError(
                     f"{settings.path}: the {split} split is empty: no group carries the tag "
-                    f"'{getattr(settings.splits, split)}' (dataset.splits.{split}); its tags are {tags}"
+                    f"'{getattr(settings.splits, split)}' (dataset.splits.{split}) and can be used; its tags are "
+                    f"{tags}{left_out}"
                 )
         classes = sorted({group.label for group in groups if group.split == "train"})
         if len(classes) < 2:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from stages.lib import inspection, pictures, scans
-from stages.lib.inspection import Inspection
+from stages.lib.inspection import Inspection, digest_of
 from stages.lib.scans import Angles, FieldOfView
 from stages.lib.shards import Shard
 from stages.lib.terminal import UserError
@@ -40,7 +40,7 @@ class Job:
 
     picture: Path
     scan: Path  # media file of the LiDAR slice
-    field: bytes | None  # the LiDAR field as stored, where there is one
+    field: object  # the LiDAR field as stored: bytes, if it is an array
     angles: Angles | None
     label: int
     place: str  # names the group in messages
@@ -60,12 +60,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class _Found:
+    """What the tensors alone don't tell."""
+
+    num_far: int  # returns farther away than the sensor reaches
+    # Of picture and raster as found, where the tensors hold fewer pixels or cells than that.
+    picture_digest: str | None
+    scan_digest: str | None
+
+
+@dataclass(frozen=True)
+class Decoded(_Found):
     """One group's tensors."""
 
     rgb: UInt8[np.ndarray, "C S S"]
     xyza: Float[np.ndarray, "4 S S"]
-    num_far: int  # returns farther away than the sensor reaches
 
 
 @dataclass(frozen=True)
@@ -113,14 +122,17 @@ def decode(job: Job, settings: Settings) -> Decoded:
     Raises:
         UserError: when its picture or scan is missing, damaged or not of the configured form.
     """
-    rgb = pictures.read_picture(job.picture, settings.size, settings.max_pixels)
+    picture = pictures.read_picture(job.picture, settings.size, settings.max_pixels)
+    rgb = picture.rgb
     if len(rgb) != settings.channels:
         raise UserError(
             f"{job.picture}: {len(rgb)} colour channels where the first picture has {settings.channels}; "
             "all must have the same"
         )
     raster, num_far = _read_raster(job, settings)
-    return Decoded(rgb, scans.fitted(raster, settings.size, settings.orientation), num_far)
+    xyza = scans.fitted(raster, settings.size, settings.orientation)
+    scan_digest = digest_of(raster) if raster.shape != xyza.shape else None
+    return Decoded(num_far, picture.digest, scan_digest, rgb, xyza)
 
 
 def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
@@ -131,8 +143,8 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
     if settings.format == "npy":
         array = scans.read_npy(job.scan, settings.max_pixels)
         return scans.from_range(array, job.angles, settings.max_range_m, str(job.scan)), 0
-    if job.field is None:
-        raise UserError(f"{job.place}: no array in dataset.lidar.field")
+    if not isinstance(job.field, bytes):
+        raise UserError(f"{job.place}: no array in the field that dataset.lidar.field names")
     array = scans.read_array(job.field, settings.max_pixels, job.place, compressed=True)
     if settings.format == "range":
         return scans.from_range(array, job.angles, settings.max_range_m, job.place), 0
@@ -141,11 +153,15 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
     return scans.from_xyza(array, settings.max_range_m, job.place)
 
 
-def count_channels(paths: Iterable[Path], size: int, max_pixels: int) -> int:
+def count_channels(paths: list[Path], size: int, max_pixels: int, pool: Pool) -> int:
     """Colour channels of the first picture that can be read; 3 when none can."""
+    return next(_map(partial(_count_channels, size=size, max_pixels=max_pixels), [paths], pool))
+
+
+def _count_channels(paths: list[Path], size: int, max_pixels: int) -> int:
     for path in paths:
         try:
-            return len(pictures.read_picture(path, size, max_pixels))
+            return len(pictures.read_picture(path, size, max_pixels).rgb)
         except UserError:
             continue  # told when it is decoded
     return 3
@@ -162,10 +178,10 @@ def write_shards(
     return _map(partial(_write_shard, settings=settings), shards, pool)
 
 
-def fit_view(clouds: list[Path], max_pixels: int, pool: Pool) -> FieldOfView | None:
+def fit_view(clouds: list[Path], max_pixels: int, max_range_m: float, pool: Pool) -> FieldOfView | None:
     """The least field of view that holds the points of all these clouds; unreadable ones are left out."""
     batches = [clouds[start : start + _CLOUDS] for start in range(0, len(clouds), _CLOUDS)]
-    found = _map(partial(_views, max_pixels=max_pixels), batches, pool)
+    found = _map(partial(_views, max_pixels=max_pixels, max_range_m=max_range_m), batches, pool)
     views = [view for batch in found for view in batch]
     if not views:
         return None
@@ -201,30 +217,36 @@ def _map(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -> It
 def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Written | str]:
     path, jobs = shard
     room = Shard(len(jobs), settings.channels, settings.size)
-    results: list[int | str] = []  # far returns of a scan, or what is wrong
+    results: list[_Found | str] = []
     for job in jobs:
         try:
             decoded = decode(job, settings)
         except UserError as error:
             results.append(str(error))
         else:
-            results.append(decoded.num_far)
             room.add(decoded.rgb, decoded.xyza, job.label)
+            results.append(_Found(decoded.num_far, decoded.picture_digest, decoded.scan_digest))
     if room.filled:
         room.save(path)
     facts = inspection.inspect(room.rgb[: room.filled], room.xyza[: room.filled], settings.max_range_m)
     rows = enumerate(facts)
-    return [
-        result if isinstance(result, str) else Written(path.name, *next(rows), num_far=result)
-        for result in results
-    ]
+    return [result if isinstance(result, str) else _written(path, result, *next(rows)) for result in results]
 
 
-def _views(clouds: list[Path], max_pixels: int) -> list[FieldOfView]:
+def _written(path: Path, found: _Found, row: int, facts: Inspection) -> Written:
+    facts = replace(
+        facts,
+        picture_digest=found.picture_digest or facts.picture_digest,
+        scan_digest=found.scan_digest or facts.scan_digest,
+    )
+    return Written(path.name, row, facts, found.num_far)
+
+
+def _views(clouds: list[Path], max_pixels: int, max_range_m: float) -> list[FieldOfView]:
     views = []
     for path in clouds:
         try:
-            view = scans.field_of_view(scans.read_cloud(path, max_pixels))
+            view = scans.field_of_view(scans.read_cloud(path, max_pixels), max_range_m)
         except UserError:
             continue  # told when it is decoded
         if view is not None:

@@ -10,6 +10,7 @@ order; what has no counterpart, or two, is left out and listed.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.lib import datasets, lidar, params, scans, splits, terminal
+from stages.lib import datasets, lidar, params, pictures, scans, splits, terminal
 from stages.lib.datasets import NewGroup
 from stages.lib.manifest import SPLITS
 from stages.lib.params import Params
@@ -63,11 +64,25 @@ def main() -> None:
         folder = Path(scratch) / "dataset"
         counts = Counter[tuple[str, str]]()
         groups = convert(pairs, split_of, folder, settings, left_out, counts)
-        shown = terminal.progress(groups, "converting", len(pairs), "pairs")
+        first = next(groups, None)
+        if first is None:
+            raise UserError(f"{raw}: no pair can be read; the first one: {left_out[0]}")
+        shown = terminal.progress(itertools.chain([first], groups), "converting", len(pairs), "pairs")
         datasets.write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
+        require_usable(counts, raw)
         (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))
         folder.rename(out)
     tell(out, left_out, counts)
+
+
+def require_usable(counts: Counter[tuple[str, str]], raw: Path) -> None:
+    """Raises UserError unless two classes can be learned and something is left to validate on."""
+    learned = sorted(label for label, split in counts if split == "train")
+    if len(learned) < 2 or not any(split == "validation" for _, split in counts):
+        raise UserError(
+            f"{raw}: too few pairs for three splits of two classes: {sum(counts.values())} in all, "
+            f"training groups in {', '.join(learned) or 'no class'}"
+        )
 
 
 def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
@@ -76,21 +91,25 @@ def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
         raise UserError(f"{raw}: no such folder")
     pairs: list[Pair] = []
     left_out: list[str] = []
-    for label, folder in class_folders(raw).items():
+    folders = class_folders(raw)
+    for label, folder in folders.items():
         angles = scans.find_angles({}, raw, folder / "lidar" / "any.npy", label, max_pixels)
-        pictures = by_stem(folder / "rgb", _PICTURES, left_out)
+        rgb = by_stem(folder / "rgb", _PICTURES, left_out)
         scans_of = by_stem(folder / "lidar", _SCANS, left_out)
-        for stem in sorted(pictures.keys() | scans_of.keys()):
-            found = [*pictures[stem], *scans_of[stem]]
-            if len(pictures[stem]) == len(scans_of[stem]) == 1:
+        for stem in sorted(rgb.keys() | scans_of.keys()):
+            found = [*rgb[stem], *scans_of[stem]]
+            if len(rgb[stem]) == len(scans_of[stem]) == 1:
                 own = angles or scans.find_angles({}, raw, found[1], label, max_pixels)
                 if own is None:
                     raise UserError(f"{folder}: no azimuth.npy and zenith.npy here, above or in lidar/")
                 pairs.append(Pair(label, stem, *found, angles=own))
                 continue
-            missing = "no scan" if not scans_of[stem] else "no picture"
-            reason = "several files of this name" if len(found) > 1 else f"{missing} of this name"
+            if not (rgb[stem] and scans_of[stem]):
+                reason = f"no {'scan' if rgb[stem] else 'picture'} of this name"
+            else:
+                reason = f"{len(rgb[stem])} pictures and {len(scans_of[stem])} scans of this name"
             left_out += [f"{path}: {reason}" for path in found]
+    left_out += strays(raw, folders)
     if len({pair.label for pair in pairs}) < 2:
         raise UserError(
             f"{raw}: pairs of a picture and a scan of the same name in fewer than two classes; "
@@ -116,11 +135,24 @@ def class_folders(raw: Path) -> dict[str, Path]:
     return folders
 
 
+def strays(raw: Path, folders: dict[str, Path]) -> list[str]:
+    """A line about each file that lies in no class's rgb/ or lidar/ and is no file of angles."""
+    owned = [folder / name for folder in folders.values() for name in ("rgb", "lidar")]
+    return [
+        f"{path}: not in rgb/ or lidar/ of a class; a class is a folder with both"
+        for path in sorted(raw.rglob("*"))
+        if path.is_file()
+        and not path.name.startswith(".")
+        and not (path.stem in _ANGLES and path.suffix in _SCANS)
+        and not any(folder in path.parents for folder in owned)
+    ]
+
+
 def by_stem(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> defaultdict[str, list[Path]]:
     """Files at any depth by their name without suffix; other files are listed as left out."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name.startswith(".") or path.stem in _ANGLES:
+        if path.is_dir() or path.name.startswith(".") or (path.stem in _ANGLES and path.suffix in _SCANS):
             continue
         if path.suffix.lower() in suffixes:
             found[path.stem].append(path)
@@ -160,7 +192,7 @@ def convert(
     left_out: list[str],
     counts: Counter[tuple[str, str]],
 ) -> Iterator[NewGroup]:
-    """Copies each picture, converts each scan to XYZA; unreadable scans are left out and listed.
+    """Copies each picture, converts each scan to XYZA; unreadable pairs are left out and listed.
 
     Args:
         counts: is told of each group by class and split.
@@ -169,15 +201,16 @@ def convert(
         try:
             range_m = scans.read_npy(pair.scan, settings.export.max_pixels)
             xyza = scans.from_range(range_m, pair.angles, settings.dataset.lidar.max_range_m, str(pair.scan))
+            pictures.read_picture(pair.picture, settings.export.image_size, settings.export.max_pixels)
         except UserError as error:
-            left_out += [str(error), f"{pair.picture}: its scan is unreadable"]
+            left_out += [f"{pair.picture}: unreadable pair", f"{pair.scan}: unreadable pair; {error}"]
             continue
-        media = folder / "data" / pair.label
-        media.mkdir(parents=True, exist_ok=True)
         files = {
-            "rgb": media / f"{pair.stem}{pair.picture.suffix.lower()}",
-            "lidar_img": media / f"{pair.stem}.depth.png",
+            "rgb": folder / "data" / pair.label / f"{pair.stem}{pair.picture.suffix.lower()}",
+            "lidar_img": folder / "depth" / pair.label / f"{pair.stem}.png",
         }
+        for path in files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pair.picture, files["rgb"])
         Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
         split = split_of[pair.stem]

@@ -27,8 +27,8 @@ _TOGETHER = 32  # groups: enough to spread numpy's overhead, few enough for the 
 class Inspection:
     """Facts about one group's picture and scan."""
 
-    picture_digest: str  # SHA-256 of shape and pixels
-    scan_digest: str  # of the returns
+    picture_digest: str  # of its pixels
+    scan_digest: str  # of its returns
     num_pixels: int
     is_constant: bool  # a picture of one single colour
     brightness: float  # mean of the colours, 0..1
@@ -59,7 +59,11 @@ def _inspect(
     colors = rgb[:, :3].reshape(count, -1, num_pixels)
     sums = colors.sum(axis=2) / 255
     squares = np.square(colors, dtype=np.uint16).sum(axis=2) / 255**2
-    constant = (rgb == rgb[:, :, :1, :1]).all(axis=(1, 2, 3))
+    # Margins are black in all channels; they say nothing about the picture that they complete.
+    lit = rgb.any(axis=1)
+    inside = lit.any(axis=2)[:, None, :, None] & lit.any(axis=1)[:, None, None, :]
+    middle = rgb.shape[2] // 2
+    constant = ((rgb == rgb[:, :, middle : middle + 1, middle : middle + 1]) | ~inside).all(axis=(1, 2, 3))
     # The returns of all groups in one row, with the number of the group that each belongs to.
     returned = xyza[:, 3] != 0
     groups, rows, columns = np.nonzero(returned)
@@ -74,9 +78,9 @@ def _inspect(
     fits = orientation_fits(_foreground(rgb), groups, cells)
     return [
         Inspection(
-            picture_digest=_digest(rgb[i]),
+            picture_digest=digest_of(rgb[i]),
             # Cells without a return are zero, so where returns are and what they hold is all there is.
-            scan_digest=_digest(np.packbits(returned[i]), own_points),
+            scan_digest=digest_of(np.packbits(returned[i]), own_points),
             num_pixels=num_pixels,
             is_constant=bool(constant[i]),
             brightness=float(sums[i].mean() / num_pixels),
@@ -149,7 +153,8 @@ def _foreground(rgb: UInt8[np.ndarray, "N C S S"]) -> Int[np.ndarray, "N P"]:
     return np.abs(colors - usual[:, :, None, None]).sum(axis=1, dtype=np.int16).reshape(len(rgb), -1)
 
 
-def _digest(*parts: np.ndarray) -> str:
+def digest_of(*parts: np.ndarray) -> str:
+    """SHA-256 of arrays, their shapes included."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part.shape).encode() + part.tobytes())

@@ -5,6 +5,7 @@ H, W = height and width as found;  S = side of the cache's square tensors;  C = 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,27 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from stages.lib.checks import first_line
+from stages.lib.inspection import digest_of
 from stages.lib.terminal import UserError
 
 # Decoders of rarer formats are seldom tested against hostile files.
 FORMATS = ("PNG", "JPEG")
 # Modes that become grey (1 channel), RGB (3) or RGBA (4); 16-bit greys are scaled down first.
-_TARGET_OF_MODE = {"1": "L", "L": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
+_TARGET_OF_MODE = {"1": "L", "L": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 _TARGET_OF_MODE |= {"CMYK": "RGB", "YCbCr": "RGB"}
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
 
 
-def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C S S"]:
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the cache holds it."""
+
+    rgb: UInt8[np.ndarray, "C S S"]
+    # Of the pixels as found, where those of the cache are fewer or coarser: a change of one must not go unseen.
+    digest: str | None
+
+
+def read_picture(path: Path, size: int, max_pixels: int) -> Picture:
     """A picture as channels first: grey (1 channel), RGB (3) or RGBA (4), 8 bits.
 
     The longer side is resized to `size` (Lanczos, anti-aliased) and the shorter one in proportion;
@@ -34,12 +45,15 @@ def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C
     Raises:
         UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no regular file")
     try:
         with Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > max_pixels:
                 raise UserError(
                     f"{path}: {file.width} x {file.height} pixels; more than export.max_pixels ({max_pixels:,})"
                 )
+            sixteen_bits = np.asarray(file) if file.mode in _SIXTEEN_BIT else None
             picture = ImageOps.exif_transpose(_eight_bits(file, path))
     except UserError:
         raise
@@ -49,9 +63,14 @@ def read_picture(path: Path, size: int, max_pixels: int) -> UInt8[np.ndarray, "C
         raise UserError(f"{path}: more pixels than export.max_pixels ({max_pixels:,})") from None
     except Exception as error:  # Pillow's decoders raise whatever the damage leads to
         raise UserError(f"{path}: unreadable picture, no PNG or JPEG ({first_line(error)})") from None
+    digest = None
+    if sixteen_bits is not None:
+        digest = digest_of(sixteen_bits)
+    elif picture.size != (size, size):
+        digest = digest_of(np.asarray(picture))
     if picture.size != (size, size):
         picture = _fitted(picture, size)
-    return np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0)
+    return Picture(np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0), digest)
 
 
 def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
@@ -61,7 +80,7 @@ def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
     if file.mode not in _TARGET_OF_MODE:
         raise UserError(f"{path}: pictures of mode {file.mode} are not supported; grey, RGB and RGBA are")
-    has_transparency = file.mode == "RGB" and "transparency" in file.info
+    has_transparency = file.mode in ("RGB", "P") and "transparency" in file.info
     if _TARGET_OF_MODE[file.mode] == file.mode and not has_transparency:
         file.load()
         return file

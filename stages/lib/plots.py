@@ -6,6 +6,7 @@ told apart by the colour-blind, and every mark is also named, so grey print lose
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -251,8 +252,8 @@ def contact_sheet(
 
 
 def _shortened(name: str) -> str:
-    """A class's name, short enough for a margin."""
-    return name if len(name) <= 14 else f"{name[:12]}..."
+    """A class's name in lines that fit the margin."""
+    return textwrap.fill(name, 15, max_lines=3, placeholder="...")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -100,8 +100,11 @@ def read_npy(path: Path, max_pixels: int) -> np.ndarray:
 def from_xyza(array: np.ndarray, max_range_m: float, place: str) -> tuple[Float[np.ndarray, "4 R C"], int]:
     """4 x R x C: coordinates in metres, and a > 0 where there is a return; also how many are too far."""
     _require_shape(array, 4, place)
+    if not np.isfinite(array[3]).all():
+        raise UserError(f"{place}: NaN or infinite values in channel a, which says where returns are")
     returned = array[3] > 0
-    points = array[:3, returned].astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told
+        points = array[:3, returned].astype(np.float32)
     finite = np.isfinite(points).all(axis=0)
     if not finite.all():
         raise UserError(f"{place}: NaN or infinite values at {(~finite).sum():,} returns")
@@ -112,7 +115,8 @@ def from_xyza(array: np.ndarray, max_range_m: float, place: str) -> tuple[Float[
 def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndarray, "4 R C"]:
     """3 x R x C: a cell is a return when it is finite, not the origin, and in range."""
     _require_shape(array, 3, place)
-    xyz = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        xyz = array.astype(np.float32)
     returned = np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)
     returned[returned] = np.linalg.norm(xyz[:, returned], axis=0) < max_range_m
     return _raster(xyz[:, returned], returned)
@@ -126,8 +130,8 @@ def from_range(
         raise UserError(f"{place}: array of shape {array.shape}; a range image has the shape (rows, columns)")
     if angles is None:
         raise UserError(
-            f"{place}: no angles for this range image; put `azimuth` and `zenith` (radians) into the "
-            "dataset's info, or azimuth.npy and zenith.npy beside the scans"
+            f"{place}: no angles for this range image; put both `azimuth` and `zenith` (radians; or "
+            "azimuth_LABEL and zenith_LABEL) into the dataset's info, or as .npy files beside the scans"
         )
     expected = (len(angles.azimuth_rad), len(angles.zenith_rad))
     if array.shape != expected:
@@ -154,10 +158,10 @@ def read_cloud(path: Path, max_pixels: int) -> Float[np.ndarray, "N 3"]:
     return points
 
 
-def field_of_view(points: Float[np.ndarray, "N 3"]) -> FieldOfView | None:
-    """The least field of view that holds all points; None where there is none."""
+def field_of_view(points: Float[np.ndarray, "N 3"], max_range_m: float) -> FieldOfView | None:
+    """The least field of view that holds all points within reach; None where there is none."""
     azimuth, zenith, range_m = _spherical(points)
-    seen = np.isfinite(range_m) & (range_m > 0)
+    seen = np.isfinite(range_m) & (range_m > 0) & (range_m < max_range_m)
     if not seen.any():
         return None
     azimuth, zenith = azimuth[seen], zenith[seen]
@@ -218,7 +222,10 @@ def _raster(
 
 def _require_shape(array: np.ndarray, channels: int, place: str) -> None:
     if array.ndim != 3 or array.shape[0] != channels or 0 in array.shape:
-        raise UserError(f"{place}: array of shape {array.shape}; ({channels}, H, W) is needed")
+        raise UserError(
+            f"{place}: array of shape {array.shape}; dataset.lidar.format {'xyza' if channels == 4 else 'xyz'} "
+            f"needs ({channels}, H, W)"
+        )
 
 
 def _spherical(points: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -236,6 +243,8 @@ def _cells(angles: np.ndarray, bounds: tuple[float, float], size: int) -> np.nda
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: no regular file")
         if path.stat().st_size > limit:
             raise UserError(f"{path}: file of more than {limit:,} bytes; raise export.max_pixels?")
         return path.read_bytes()
@@ -278,8 +287,8 @@ def find_angles(
 ) -> Angles | None:
     """The angles of a range image, from where datasets keep them; None when they are nowhere.
 
-    In this order: `azimuth_LABEL` and `zenith_LABEL` in the dataset's info, `azimuth` and `zenith` there,
-    and the same two names as .npy files in the scan's folder or in one above it, up to the dataset's.
+    First `azimuth_LABEL` and `zenith_LABEL`, then `azimuth` and `zenith`: in the dataset's info, or as .npy
+    files in the scan's folder or in one above it, up to the dataset's.
 
     Raises:
         UserError: when what is found there is no list of numbers.
@@ -290,9 +299,19 @@ def find_angles(
             return Angles(*(_as_angles(info[name], f"{folder}: info['{name}']") for name in names))
         for place in dict.fromkeys([*_parents(scan, folder), folder]):
             paths = [place / f"{name}.npy" for name in names]
-            if all(path.is_file() for path in paths):
+            if all(_is_own_file(path) for path in paths):
                 return Angles(*(_as_angles(read_npy(path, max_pixels), str(path)) for path in paths))
     return None
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a file lies where its path says: names come from labels, which might lead elsewhere."""
+    try:
+        return (
+            path.is_file() and path.resolve() == path.parent.resolve() / path.name and ".." not in path.parts
+        )
+    except OSError:  # no file can have such a name
+        return False
 
 
 def _parents(scan: Path | None, folder: Path) -> list[Path]:
@@ -310,4 +329,8 @@ def _as_angles(values: object, place: str) -> Float[np.ndarray, "R"]:
         raise UserError(f"{place}: no list of angles") from None
     if angles.ndim != 1 or not np.isfinite(angles).all():
         raise UserError(f"{place}: angles of shape {angles.shape}; a list of radians is needed")
+    if (np.abs(angles) > 2 * np.pi).any():
+        raise UserError(
+            f"{place}: angles of up to {np.abs(angles).max():.4g}; radians are needed, not degrees"
+        )
     return angles
