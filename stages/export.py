@@ -41,6 +41,15 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
     """The whole export; returns what it wrote as the manifest."""
     shutil.rmtree(tensors.FOLDER, ignore_errors=True)
     tensors.FOLDER.mkdir(parents=True)
+    try:
+        return write_cache(dataset, settings)
+    except BaseException:
+        # Half a cache is of no use, and it would stand in the way of `dvc checkout`.
+        shutil.rmtree(tensors.FOLDER, ignore_errors=True)
+        raise
+
+
+def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     data_checks = DataChecks(dataset.path, settings.on_error)
     orientation = OrientationCheck(dataset.lidar.orientation)
     overview = Overview(dataset.lidar.max_range_m)
