@@ -1,7 +1,4 @@
-"""What a dataset looks like: contact sheets, histograms, class balance; drawn while it is exported.
-
-S = side of the cache's square tensors
-"""
+"""What a dataset looks like: contact sheets, histograms, class balance; drawn while it is exported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Finishes a tensor cache, whose shards decoding writes: the table of groups, the manifest's content.
-
-C = colour channels;  S = side in pixels
-"""
+"""Finishes a tensor cache, whose shards decoding writes: the table of groups, the manifest's content."""
 
 from __future__ import annotations
 
