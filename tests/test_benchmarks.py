@@ -11,7 +11,8 @@ from conftest import ROOT
 
 
 def test_export(tmp_path: Path) -> None:
-    command = [sys.executable, "benchmarks/export.py", "--groups", "60", "30", "--json", str(tmp_path / "f")]
+    command = [sys.executable, "benchmarks/export.py", "--groups", "60", "30", "--rounds", "1"]
+    command += ["--json", str(tmp_path / "f")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "f").read_text())

@@ -5,12 +5,13 @@ H, W = height and width as found;  S = side of the cache's square tensors;  C = 
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from stages.lib.checks import first_line
 from stages.lib.inspection import digest_of
@@ -45,16 +46,18 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Picture:
     Raises:
         UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: no regular file")
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path}: no regular file")
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
             if file.width * file.height > max_pixels:
                 raise UserError(
                     f"{path}: {file.width} x {file.height} pixels; more than export.max_pixels ({max_pixels:,})"
                 )
             sixteen_bits = np.asarray(file) if file.mode in _SIXTEEN_BIT else None
-            picture = ImageOps.exif_transpose(_eight_bits(file, path))
+            picture = _eight_bits(file, path)
+            if file.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                picture = ImageOps.exif_transpose(picture)
     except UserError:
         raise
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.lib import format as npy
 from pypcd4 import PointCloud
 
@@ -104,12 +104,14 @@ def from_xyza(array: np.ndarray, max_range_m: float, place: str) -> tuple[Float[
         raise UserError(f"{place}: NaN or infinite values in channel a, which says where returns are")
     returned = array[3] > 0
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told
-        points = array[:3, returned].astype(np.float32)
-    finite = np.isfinite(points).all(axis=0)
-    if not finite.all():
-        raise UserError(f"{place}: NaN or infinite values at {(~finite).sum():,} returns")
+        raster = np.where(returned, array, 0).astype(np.float32, copy=False)
+    raster[3] = returned
+    if not np.isfinite(raster).all():
+        count = (~np.isfinite(raster).all(axis=0)).sum()
+        raise UserError(f"{place}: NaN or infinite values at {count:,} returns")
     # The array itself says what is a return, so a far one stays; that it is far is worth a warning.
-    return _raster(points, returned), int((np.linalg.norm(points, axis=0) >= max_range_m).sum())
+    squares_m2 = np.einsum("crk,crk->rk", raster[:3], raster[:3])
+    return raster, int((squares_m2 >= max_range_m**2).sum())
 
 
 def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndarray, "4 R C"]:
@@ -119,7 +121,7 @@ def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndar
         xyz = array.astype(np.float32)
     returned = np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)
     returned[returned] = np.linalg.norm(xyz[:, returned], axis=0) < max_range_m
-    return _raster(xyz[:, returned], returned)
+    return np.concatenate([np.where(returned, xyz, 0), returned[None]]).astype(np.float32)
 
 
 def from_range(
@@ -208,16 +210,6 @@ def fitted(raster: Float[np.ndarray, "4 R C"], size: int, orientation: str) -> F
     square[:, top : top + height, left : left + width] = raster
     picks = ((np.arange(size) + 0.5) * side / size).astype(int)
     return square[:, picks][:, :, picks]
-
-
-def _raster(
-    points: Float[np.ndarray, "3 N"], returned: Bool[np.ndarray, "R C"]
-) -> Float[np.ndarray, "4 R C"]:
-    """XYZA from the points of the cells with a return; zeros in all four channels elsewhere."""
-    raster = np.zeros((4, *returned.shape), dtype=np.float32)
-    raster[:3, returned] = points
-    raster[3, returned] = 1
-    return raster
 
 
 def _require_shape(array: np.ndarray, channels: int, place: str) -> None:
