@@ -9,6 +9,7 @@ ends the export, all faults at once, or is written into the manifest.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,12 +176,12 @@ def make_jobs(
     """Work for the decoding processes; FiftyOne's documents are read a shard at a time."""
     every = [group for _, members in shards for group in members]
     labels = {name: index for index, name in enumerate(sorted({group.label for group in every}))}
-    scan_of = {(group.scan.parent, group.label): group.scan for group in every}
     angles = {}
     if dataset.lidar.format in ("range", "npy"):
         # Thousands of scans share a folder, and with it their angles.
+        scan_of = {(os.path.dirname(group.scan), group.label): group.scan for group in every}
         angles = {
-            (parent, label): scans.find_angles(reader.info, Path(dataset.path), scan, label, max_pixels)
+            (parent, label): scans.find_angles(reader.info, Path(dataset.path), Path(scan), label, max_pixels)
             for (parent, label), scan in scan_of.items()
         }
     for path, members in shards:
@@ -191,7 +192,7 @@ def make_jobs(
                     picture=group.picture,
                     scan=group.scan,
                     field=field,
-                    angles=angles.get((group.scan.parent, group.label)),
+                    angles=angles.get((os.path.dirname(group.scan), group.label)),
                     label=labels[group.label],
                     place=f"{dataset.path}: {group.key}",
                 )

@@ -38,8 +38,8 @@ T = TypeVar("T")
 class Job:
     """What is needed to decode one group."""
 
-    picture: Path
-    scan: Path  # media file of the LiDAR slice
+    picture: str
+    scan: str  # media file of the LiDAR slice
     field: object  # the LiDAR field as stored: bytes, if it is an array
     angles: Angles | None
     label: int
@@ -142,7 +142,7 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
         return scans.from_cloud(points, settings.view, settings.size, settings.max_range_m), 0
     if settings.format == "npy":
         array = scans.read_npy(job.scan, settings.max_pixels)
-        return scans.from_range(array, job.angles, settings.max_range_m, str(job.scan)), 0
+        return scans.from_range(array, job.angles, settings.max_range_m, job.scan), 0
     if not isinstance(job.field, bytes):
         raise UserError(f"{job.place}: no array in the field that dataset.lidar.field names")
     array = scans.read_array(job.field, settings.max_pixels, job.place, compressed=True)
@@ -153,12 +153,12 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
     return scans.from_xyza(array, settings.max_range_m, job.place)
 
 
-def count_channels(paths: list[Path], size: int, max_pixels: int, pool: Pool) -> int:
+def count_channels(paths: list[str], size: int, max_pixels: int, pool: Pool) -> int:
     """Colour channels of the first picture that can be read; 3 when none can."""
     return next(_map(partial(_count_channels, size=size, max_pixels=max_pixels), [paths], pool))
 
 
-def _count_channels(paths: list[Path], size: int, max_pixels: int) -> int:
+def _count_channels(paths: list[str], size: int, max_pixels: int) -> int:
     for path in paths:
         try:
             return len(pictures.read_picture(path, size, max_pixels).rgb)
@@ -178,7 +178,7 @@ def write_shards(
     return _map(partial(_write_shard, settings=settings), shards, pool)
 
 
-def fit_view(clouds: list[Path], max_pixels: int, max_range_m: float, pool: Pool) -> FieldOfView | None:
+def fit_view(clouds: list[str], max_pixels: int, max_range_m: float, pool: Pool) -> FieldOfView | None:
     """The least field of view that holds the points of all these clouds; unreadable ones are left out."""
     batches = [clouds[start : start + _CLOUDS] for start in range(0, len(clouds), _CLOUDS)]
     found = _map(partial(_views, max_pixels=max_pixels, max_range_m=max_range_m), batches, pool)
@@ -242,7 +242,7 @@ def _written(path: Path, found: _Found, row: int, facts: Inspection) -> Written:
     return Written(path.name, row, facts, found.num_far)
 
 
-def _views(clouds: list[Path], max_pixels: int, max_range_m: float) -> list[FieldOfView]:
+def _views(clouds: list[str], max_pixels: int, max_range_m: float) -> list[FieldOfView]:
     views = []
     for path in clouds:
         try:

@@ -5,6 +5,7 @@ H, W = height and width as found;  S = side of the cache's square tensors;  C = 
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Picture:
     digest: str | None
 
 
-def read_picture(path: Path, size: int, max_pixels: int) -> Picture:
+def read_picture(path: Path | str, size: int, max_pixels: int) -> Picture:
     """A picture as channels first: grey (1 channel), RGB (3) or RGBA (4), 8 bits.
 
     The longer side is resized to `size` (Lanczos, anti-aliased) and the shorter one in proportion;
@@ -47,9 +48,9 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Picture:
         UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path}: no regular file")
-        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
             if file.width * file.height > max_pixels:
                 raise UserError(
                     f"{path}: {file.width} x {file.height} pixels; more than export.max_pixels ({max_pixels:,})"
@@ -76,7 +77,7 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Picture:
     return Picture(np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0), digest)
 
 
-def _eight_bits(file: Image.Image, path: Path) -> Image.Image:
+def _eight_bits(file: Image.Image, path: Path | str) -> Image.Image:
     """The decoded picture in mode L, RGB or RGBA."""
     if file.mode in _SIXTEEN_BIT:
         values = np.asarray(file, dtype=np.int64)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
+import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +93,7 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
     return read(stream, max_header_size=_MAX_HEADER_BYTES)
 
 
-def read_npy(path: Path, max_pixels: int) -> np.ndarray:
+def read_npy(path: Path | str, max_pixels: int) -> np.ndarray:
     """The array in a .npy file; raises as `read_array` does."""
     limit = max_pixels * _MAX_VALUES_PER_PIXEL * _MAX_ITEM_BYTES + _MAX_HEADER_BYTES
     return read_array(_read_bytes(path, limit), max_pixels, str(path), compressed=False)
@@ -142,7 +144,7 @@ def from_range(
     return lidar.xyza_from_range(range_m, angles.azimuth_rad, angles.zenith_rad, max_range_m)
 
 
-def read_cloud(path: Path, max_pixels: int) -> Float[np.ndarray, "N 3"]:
+def read_cloud(path: Path | str, max_pixels: int) -> Float[np.ndarray, "N 3"]:
     """The points of a .pcd file (ASCII, binary or binary_compressed), in metres.
 
     Raises:
@@ -233,20 +235,22 @@ def _cells(angles: np.ndarray, bounds: tuple[float, float], size: int) -> np.nda
     return np.round((angles - low) / max(high - low, 1e-9) * (size - 1)).astype(np.int64)
 
 
-def _read_bytes(path: Path, limit: int) -> bytes:
+def _read_bytes(path: Path | str, limit: int) -> bytes:
     try:
-        if path.exists() and not path.is_file():
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise UserError(f"{path}: no regular file")
-        if path.stat().st_size > limit:
+        if found.st_size > limit:
             raise UserError(f"{path}: file of more than {limit:,} bytes; raise export.max_pixels?")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: unreadable file ({error.strerror})") from None
 
 
-def _require_honest_header(content: bytes, path: Path, max_pixels: int) -> None:
+def _require_honest_header(content: bytes, path: Path | str, max_pixels: int) -> None:
     """Refuses a cloud that declares more points or bytes than may be meant."""
     head, _, body = content[:_MAX_HEADER_BYTES].partition(b"DATA ")
     fields = dict(line.partition(" ")[::2] for line in head.decode("ascii", "replace").splitlines())
