@@ -191,8 +191,8 @@ def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
             f"s{i % scenes}",
             "ab"[i % scenes % 2],
             split,
-            Path(f"{i}.png"),
-            Path(f"{i}.pcd"),
+            f"{i}.png",
+            f"{i}.pcd",
             ObjectId(),
         )
         for i in range(count)
