@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from stages.lib import cost, evaluations, fusions, params, runs, tensors, terminal, training
+from stages.lib import cost, devices, evaluations, fusions, params, runs, tensors, terminal, training
 from stages.lib import manifest as manifests
 from stages.lib import predictions as stored
 from stages.lib.evaluations import Evaluation
@@ -28,8 +28,8 @@ def main() -> None:
     terminal.require_choice(name, settings.model_names(), "model")
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
-    device = training.choose_device(settings.train.device)
-    training.prepare_process(torch.get_num_threads())
+    device = devices.choose(settings.train.device)
+    devices.prepare_process(torch.get_num_threads())
     predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
     stored.write(name, predictions)
     network = runs.load_network(name, settings.seeds[0], sizes)

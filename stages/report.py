@@ -19,7 +19,7 @@ from stages.lib import analysis, fusions, params, terminal
 from stages.lib import manifest as manifests
 from stages.lib.analysis import Findings
 from stages.lib.manifest import Manifest
-from stages.lib.params import Params
+from stages.lib.params import Params, Train
 
 REPORTS = Path("reports")
 TENSORS = Path("data/tensors")
@@ -326,13 +326,30 @@ def inputs(manifest: Manifest) -> str:
     )
 
 
+def extras(train: Train) -> str:
+    """What the recipe has beyond the notebook's, in words."""
+    flips = {"horizontal": "mirrored", "vertical": "turned upside down", "both": "mirrored both ways"}
+    told = {
+        f"weight decay {train.weight_decay:g}": train.weight_decay > 0,
+        f"gradients of a norm up to {train.clip_norm}": train.clip_norm is not None,
+        f"stopped after {train.patience} epochs without improvement": train.patience is not None,
+        "classes weighed alike": train.class_weights == "balanced",
+        f"samples {flips.get(train.augment.flip)}": train.augment.flip != "none",
+        f"samples moved by up to {train.augment.shift} pixels": train.augment.shift > 0,
+        f"one sensor left out of {train.augment.sensor_dropout:.0%} of the samples": (
+            train.augment.sensor_dropout > 0
+        ),
+    }
+    return "".join(f", {words}" for words, is_on in told.items() if is_on)
+
+
 def reproduction(settings: Params, timing: dict[str, Any], manifest: Manifest) -> str:
     train = settings.train
     machine = timing["gpu"] or f"{timing['cpu_cores']} CPU cores, no GPU"
     versions = ", ".join(f"{name} {version}" for name, version in timing["versions"].items())
     recipe = (
         f"{plural(train.epochs, 'epoch')}, batches of {train.batch_size}, Adam with a {train.schedule} "
-        f"learning rate of {train.learning_rate:g}, {train.precision}; late fusion's head "
+        f"learning rate of {train.learning_rate:g}, {train.precision}{extras(train)}; late fusion's head "
         f"{plural(train.late.epochs, 'epoch')} at {train.late.learning_rate:g}"
     )
     machinery = (

@@ -9,43 +9,48 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
+from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, terminal
 from stages.lib import manifest as manifests
-from stages.lib import networks, params, runs, tensors, terminal
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
-from stages.lib.training import choose_device
 
 
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the model to train")
     settings = params.load()
     terminal.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
+    is_fusion = name in settings.intermediate
+    if is_fusion:
+        fusions.load(name)  # so that its source is part of the scratch files' fingerprint
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
-    recipe = runs.recipe_of(settings.train)
-    device = choose_device(settings.train.device)
-    workers = runs.num_workers(settings.train.workers, len(settings.seeds), device)
+    recipe = seeds.recipe_of(settings.train, sensors=2 if is_fusion else 1)
+    device = devices.choose(settings.train.device)
+    setting = seeds.setting_of(settings.train, device)
+    files = seeds.open_scratch(name, recipe, setting, sizes, manifest)
     job = partial(
-        runs.train_one,
-        name,
+        seeds.train_one,
         partial(networks.build, name, sizes),
-        partial(load_splits, manifest),
+        partial(load_splits, tensors.FOLDER.absolute(), manifest),
         recipe=recipe,
-        device=device,
-        threads=settings.train.threads,
+        setting=setting,
+        files=files,
     )
-    outcomes = runs.train_seeds(name, job, settings.seeds, workers=workers, epochs=recipe.epochs)
+    workers = seeds.chosen(settings.train, len(settings.seeds), device)
+    outcomes = seeds.train(name, job, settings.seeds, workers)
     runs.write(
         name,
         outcomes,
+        files.weights_path,
         story=runs.story(recipe, sizes, manifest),
-        circumstances=runs.circumstances(device, workers, settings.train.threads),
+        circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
 
 
-def load_splits(manifest: Manifest) -> tuple[Split, Split]:
-    return Split(tensors.FOLDER, manifest, "train"), Split(tensors.FOLDER, manifest, "validation")
+def load_splits(folder: Path, manifest: Manifest) -> tuple[Split, Split]:
+    return Split(folder, manifest, "train"), Split(folder, manifest, "validation")
 
 
 if __name__ == "__main__":

@@ -8,75 +8,131 @@ the head's weights among them.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
+from pathlib import Path
 
 import torch
+from torch import nn
 
+from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, terminal, training
 from stages.lib import manifest as manifests
-from stages.lib import networks, params, runs, tensors, terminal, training
 from stages.lib.manifest import Manifest
-from stages.lib.networks import Architecture
+from stages.lib.networks import Architecture, LateNet
+from stages.lib.scratch import Scratch
+from stages.lib.seeds import Setting
 from stages.lib.tensors import Split
-from stages.lib.training import CachedLogits, Outcome, Recipe
+from stages.lib.terminal import Report
+from stages.lib.training import CachedLogits, Recipe, Run
+
+_SENSORS = ("rgb", "lidar")
 
 
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the late fusion to train")
     settings = params.load()
     terminal.require_choice(name, settings.late, "late fusion")
+    fusions.load(name)  # so that its source is part of the scratch files' fingerprint
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     late = settings.train.late
-    recipe = replace(runs.recipe_of(settings.train), epochs=late.epochs, learning_rate=late.learning_rate)
-    device = training.choose_device(settings.train.device)
-    workers = runs.num_workers(settings.train.workers, len(settings.seeds), device)
-    job = partial(train_head, name, manifest, sizes, recipe, device, settings.train.threads)
-    outcomes = runs.train_seeds(name, job, settings.seeds, workers=workers, epochs=recipe.epochs)
+    recipe = replace(seeds.recipe_of(settings.train), epochs=late.epochs, learning_rate=late.learning_rate)
+    if recipe.augment.is_on:
+        terminal.report_line(
+            f"{name}: augmentation is on, so the frozen nets see other inputs each epoch: "
+            "their logits are computed anew instead of once"
+        )
+    device = devices.choose(settings.train.device)
+    setting = seeds.setting_of(settings.train, device)
+    nets = {seed: hash_nets(seed) for seed in settings.seeds}
+    files = seeds.open_scratch(name, recipe, setting, sizes, manifest, inputs=nets)
+    job = partial(
+        train_head,
+        FrozenNets(name, sizes, manifest, tensors.FOLDER.absolute(), runs.MODELS.absolute()),
+        recipe=recipe,
+        setting=setting,
+        files=files,
+    )
+    workers = seeds.chosen(settings.train, len(settings.seeds), device)
+    outcomes = seeds.train(name, job, settings.seeds, workers)
     runs.write(
         name,
         outcomes,
+        files.weights_path,
         story=runs.story(recipe, sizes, manifest),
-        circumstances=runs.circumstances(device, workers, settings.train.threads),
+        circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
+
+
+def hash_nets(seed: int) -> str:
+    """SHA-256 of both unimodal nets' weights."""
+    hashes = []
+    for sensor in _SENSORS:
+        path = runs.weights_path(runs.MODELS, sensor, seed)
+        runs.require_weights(path)
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return " ".join(hashes)
+
+
+@dataclass(frozen=True)
+class FrozenNets:
+    """What the head of a late fusion learns from: two trained nets, and the data that they see."""
+
+    name: str
+    sizes: Architecture
+    manifest: Manifest
+    tensors: Path
+    models: Path
+
+    def head(self) -> nn.Module:
+        return networks.build_head(self.name, self.sizes)
+
+    def whole(self, seed: int) -> LateNet:
+        """The untrained head over the nets."""
+        # The head first: its initial weights depend on the seed alone, as without the nets.
+        fusion = self.head()
+        nets = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in _SENSORS)
+        return LateNet(*nets, fusion)
+
+    def splits(self) -> tuple[Split, Split]:
+        return tuple(Split(self.tensors, self.manifest, name) for name in ("train", "validation"))
+
+    def logits(self, seed: int, device: torch.device) -> tuple[CachedLogits, CachedLogits]:
+        """Both nets' logits on the training and the validation split."""
+        rgb, lidar = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in _SENSORS)
+        train, validation = (cache_logits(rgb, lidar, split, device) for split in self.splits())
+        return train, validation
+
+
+def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.device) -> CachedLogits:
+    """What two nets say of each sample of a split."""
+    layout = torch.channels_last
+    logits = (
+        training.predict(net.to(device, memory_format=layout), split, batch_size=128, device=device)
+        for net in (rgb, lidar)
+    )
+    return CachedLogits(*logits, split.labels)
 
 
 def train_head(
-    name: str,
-    manifest: Manifest,
-    sizes: Architecture,
-    recipe: Recipe,
-    device: torch.device,
-    threads: int,
+    nets: FrozenNets,
     *,
+    recipe: Recipe,
+    setting: Setting,
+    files: Scratch,
     seed: int,
-    tell: Callable[[str], None],
-) -> Outcome:
-    return runs.train_one(
-        name,
-        partial(networks.build_head, name, sizes),
-        partial(frozen_logits, manifest, sizes, seed, device),
-        recipe=recipe,
-        seed=seed,
-        device=device,
-        threads=threads,
-        tell=tell,
-    )
-
-
-def frozen_logits(
-    manifest: Manifest, sizes: Architecture, seed: int, device: torch.device
-) -> tuple[CachedLogits, CachedLogits]:
-    """Both unimodal nets' logits on the training and the validation split."""
-    nets = [runs.load_network(sensor, seed, sizes).to(device) for sensor in ("rgb", "lidar")]
-    cached = []
-    for split_name in ("train", "validation"):
-        split = Split(tensors.FOLDER, manifest, split_name)
-        rgb, lidar = (training.predict(net, split, batch_size=128, device=device) for net in nets)
-        cached.append(CachedLogits(rgb, lidar, split.labels))
-    return cached[0], cached[1]
+    tell: Callable[[Report], None],
+) -> Run:
+    """One seed; over logits that are computed once, unless augmentation changes what the nets see."""
+    how = partial(seeds.train_one, recipe=recipe, setting=setting, files=files, seed=seed, tell=tell)
+    if recipe.augment.is_on:
+        return how(partial(nets.whole, seed), nets.splits, learner=attrgetter("fusion"))
+    return how(nets.head, partial(nets.logits, seed, setting.device))
 
 
 if __name__ == "__main__":

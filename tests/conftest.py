@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
@@ -116,6 +117,51 @@ def started_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
         datasets.fo.list_datasets()
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Ends what a test started and left running."""
+    yield
+    while _started:
+        end(_started.pop())
+
+
+def start(project: Project, command: list[str], **options: object) -> subprocess.Popen[str]:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+    _started.append(process)
+    return process
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """A process and all below it."""
+    try:
+        root = psutil.Process(process.pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kills a process and all below it."""
+    for each in family(process):
+        each.kill()
+    if process.stdout and not process.stdout.closed:
+        process.communicate()
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """The whole pipeline, run with tiny settings and committed. Clone it; don't change it.
@@ -200,3 +246,9 @@ def run_export(
         return export.export(settings.dataset, settings.export)
 
     return exported
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills", type=int, default=20, help="times that the fault injection test kills training"
+    )

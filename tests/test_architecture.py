@@ -19,6 +19,7 @@ DOORS = {
     "trimesh": {"stages.lib.scenes"},
     "sklearn": {"stages.lib.metrics"},
     "statsmodels": {"stages.lib.statistics"},
+    "distributed": {"stages.lib.seeds"},
 }
 # Never imported while training, not even by what training imports.
 NOT_IN_TRAINING = {"fiftyone", "pandas", "matplotlib", "sklearn", "scipy"}
@@ -144,7 +145,7 @@ def test_training_depends_on_every_setting_that_matters(kind: str) -> None:
 
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = set(pipeline[f"train_{kind}"]["do"]["params"])
-    without_effect = {"workers"}
+    without_effect = {"workers", "backend", "scheduler", "save_every_s"}
     own_for_late = {"epochs", "learning_rate"}
     expected = set(Train.__dataclass_fields__) - without_effect
     expected -= own_for_late if kind == "late" else {"late"}

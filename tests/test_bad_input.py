@@ -88,7 +88,7 @@ def test_a_model_in_two_lists(shared_clone: Project) -> None:
 def test_a_diverging_run_names_model_seed_and_epoch(clone: Project) -> None:
     clone.set(train__learning_rate=1e30, train__schedule="constant")
     line = refused(clone, "python", "-m", "stages.train", "addition")
-    assert "addition, seed " in line and "in epoch 1" in line and "train.learning_rate" in line
+    assert "addition, seed 0: epoch 1, batch " in line and "train.learning_rate" in line
 
 
 def test_experiment_with_an_unknown_fusion_loses_nothing(clone: Project) -> None:

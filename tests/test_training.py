@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from stages.lib import networks, runs, training
+from stages.lib import devices, networks, params, seeds, training
+from stages.lib.augmentation import Augmentation
 from stages.lib.networks import Architecture
-from stages.lib.training import CachedLogits, Recipe
+from stages.lib.scratch import Scratch
+from stages.lib.terminal import UserError
+from stages.lib.training import CachedLogits, Recipe, Run
 
 CPU = torch.device("cpu")
 SIZES = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
-RECIPE = Recipe(epochs=3, batch_size=4, learning_rate=0.01, schedule="one-cycle", precision="float32")
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=4,
+    learning_rate=0.01,
+    schedule="one-cycle",
+    weight_decay=0.0,
+    clip_norm=None,
+    patience=None,
+    class_weights="none",
+    augment=Augmentation("none", 0, 0.0),
+    precision="float32",
+)
 
 
 class RandomInputs:
@@ -30,13 +49,26 @@ class RandomInputs:
     def __len__(self) -> int:
         return 10
 
+    def to(self, device: torch.device) -> RandomInputs:
+        return self
+
     def batch(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
         self.asked.append(list(indices))
         return self._rgb[list(indices)], self._lidar[list(indices)]
 
+    def black(self) -> Tensor:
+        return torch.zeros(4)
 
-def trained(seed: int, recipe: Recipe = RECIPE, name: str = "addition") -> training.Outcome:
-    training.prepare_process(threads=1)
+
+def trained(
+    seed: int,
+    recipe: Recipe = RECIPE,
+    name: str = "addition",
+    *,
+    on_epoch: Callable[[Run], None] = lambda run: None,
+    run: Run | None = None,
+) -> Run:
+    devices.prepare_process(threads=1)
     network = training.seeded_build(lambda: networks.build(name, SIZES), seed)
     return training.fit(
         network,
@@ -45,23 +77,28 @@ def trained(seed: int, recipe: Recipe = RECIPE, name: str = "addition") -> train
         recipe=recipe,
         seed=seed,
         device=CPU,
-        on_epoch=lambda epoch: None,
+        on_epoch=on_epoch,
+        run=run,
     )
+
+
+def assert_same(first: Run, second: Run) -> None:
+    assert first.history == second.history and first.best_epoch == second.best_epoch
+    assert first.best.keys() == second.best.keys()
+    for name, weight in first.best.items():
+        assert torch.equal(weight, second.best[name]), name
 
 
 @pytest.mark.parametrize("seed", [0, 51])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_same_seed_same_bits(seed: int, precision: str) -> None:
-    recipe = Recipe(**(vars(RECIPE) | {"precision": precision}))
-    first, second = trained(seed, recipe), trained(seed, recipe)
-    assert first.history == second.history
-    for name, weight in first.weights.items():
-        assert torch.equal(weight, second.weights[name])
+    recipe = replace(RECIPE, precision=precision)
+    assert_same(trained(seed, recipe), trained(seed, recipe))
 
 
 def test_another_seed_changes_weights_and_order() -> None:
     first, second = trained(0), trained(1)
-    assert any(not torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    assert any(not torch.equal(first.best[name], second.best[name]) for name in first.best)
     orders = []
     for seed in (0, 1):
         inputs = RandomInputs(1)
@@ -87,14 +124,14 @@ def test_initial_weights_pair_by_seed() -> None:
 
 
 def test_best_epoch_is_kept() -> None:
-    outcome = trained(3, Recipe(**(vars(RECIPE) | {"epochs": 8, "learning_rate": 0.05})))
+    outcome = trained(3, replace(RECIPE, epochs=8, learning_rate=0.05))
     losses = [epoch.valid_loss for epoch in outcome.history]
     assert outcome.best_epoch == losses.index(min(losses)) + 1
     network = networks.build("addition", SIZES)
-    network.load_state_dict(outcome.weights)
+    network.load_state_dict(outcome.best)
     inputs = RandomInputs(2)
     logits = training.predict(network.to(memory_format=torch.channels_last), inputs, 4, CPU)
-    assert float(training.loss(logits, inputs.labels)) == pytest.approx(min(losses), abs=1e-6)
+    assert mean_loss(logits, inputs.labels) == pytest.approx(min(losses), abs=1e-6)
 
 
 def test_losses_are_means_per_sample() -> None:
@@ -109,15 +146,20 @@ def test_losses_are_means_per_sample() -> None:
 
     logits = training.predict(Second(), inputs, batch_size=4, device=CPU)
     expected = (4 * math.log(2) + math.log1p(math.exp(5))) / 5
-    assert float(training.loss(logits, inputs.labels)) == pytest.approx(expected)
+    assert mean_loss(logits, inputs.labels) == pytest.approx(expected)
 
 
 def test_losses_equal_torchs() -> None:
     binary = torch.tensor([[0.5], [-1.0]])
     labels = torch.tensor([1, 0])
-    assert torch.equal(training.loss(binary, labels), nn.BCEWithLogitsLoss()(binary[:, 0], labels.float()))
+    expected = nn.BCEWithLogitsLoss()(binary[:, 0], labels.float())
+    assert torch.equal(training.losses(binary, labels).mean(), expected)
     three = torch.randn(2, 3)
-    assert torch.equal(training.loss(three, labels), nn.CrossEntropyLoss()(three, labels))
+    torch.testing.assert_close(training.losses(three, labels).mean(), nn.CrossEntropyLoss()(three, labels))
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> float:
+    return float(training.losses(logits, labels).mean())
 
 
 def test_schedules() -> None:
@@ -125,7 +167,9 @@ def test_schedules() -> None:
     assert max(one_cycle) == pytest.approx(0.01, rel=0.05)
     assert one_cycle.index(max(one_cycle)) == 30
     assert one_cycle[0] < 0.001 and one_cycle[-1] < 0.0001
-    constant = Recipe(**(vars(RECIPE) | {"schedule": "constant"}))
+    cosine = [training.learning_rate_at(step, 100, replace(RECIPE, schedule="cosine")) for step in range(100)]
+    assert cosine[0] == 0.01 and cosine[50] == pytest.approx(0.005) and cosine[-1] < 0.0001
+    constant = replace(RECIPE, schedule="constant")
     assert {training.learning_rate_at(step, 100, constant) for step in range(100)} == {0.01}
 
 
@@ -137,12 +181,117 @@ def test_frozen_nets_stay_frozen() -> None:
 
 
 def test_divergence_is_an_error() -> None:
-    with pytest.raises(training.Diverged, match="in epoch 1"):
-        trained(0, Recipe(**(vars(RECIPE) | {"learning_rate": 1e30, "schedule": "constant"})))
+    with pytest.raises(training.Diverged, match=r"^epoch 1, batch \d of 3: the training loss is (nan|inf)"):
+        trained(0, replace(RECIPE, learning_rate=1e30, schedule="constant"))
+    with pytest.raises(training.Diverged, match=r"^epoch \d, batch \d of 3: the training loss explodes"):
+        trained(0, replace(RECIPE, learning_rate=10.0, schedule="constant", epochs=20))
+
+
+def test_no_memory_is_an_error() -> None:
+    class Greedy(RandomInputs):
+        def batch(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
+            torch.empty(2**60)
+            return super().batch(indices)
+
+    with pytest.raises(training.OutOfMemory, match=r"^epoch 1, batch 1 of 3$"):
+        training.fit(
+            networks.build("rgb", SIZES),
+            Greedy(1),
+            RandomInputs(2),
+            recipe=RECIPE,
+            seed=0,
+            device=CPU,
+            on_epoch=lambda run: None,
+        )
+
+
+EVERYTHING = replace(
+    RECIPE,
+    epochs=5,
+    weight_decay=0.1,
+    clip_norm=0.5,
+    class_weights="balanced",
+    augment=Augmentation("both", 3, 0.3),
+)
+
+
+@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=5), EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("name", ["addition", "lidar"])
+def test_interrupted_run_ends_the_same(name: str, recipe: Recipe, tmp_path: Path) -> None:
+    """Stopped after every epoch, written, read in another network, continued."""
+    expected = trained(3, recipe, name)
+    files = Scratch(tmp_path)
+    for epoch in range(1, recipe.epochs):
+
+        def stop(run: Run, epoch: int = epoch) -> None:
+            files.save(3, run)
+            if len(run.history) == epoch:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trained(3, recipe, name, on_epoch=stop, run=files.load(3))
+        assert len(files.load(3).history) == epoch
+    last = trained(3, recipe, name, run=files.load(3))
+    assert_same(last, expected)
+
+
+def test_each_part_of_the_recipe_matters() -> None:
+    plain = trained(3).history
+    for change in (
+        {"weight_decay": 0.5},
+        {"clip_norm": 0.001},
+        {"schedule": "cosine"},
+        {"augment": Augmentation("horizontal", 0, 0.0)},
+        {"augment": Augmentation("none", 2, 0.0)},
+        {"augment": Augmentation("none", 0, 0.5)},
+    ):
+        assert trained(3, replace(RECIPE, **change)).history != plain, change
+
+
+def test_without_decay_it_is_adam() -> None:
+    """The notebook's optimizer, bit for bit."""
+    recipe = replace(RECIPE, epochs=1, schedule="constant")
+    devices.prepare_process(threads=1)
+    network = training.seeded_build(lambda: networks.build("addition", SIZES), 3)
+    network.to(memory_format=torch.channels_last)
+    inputs, optimizer = RandomInputs(1), torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
+    for indices in torch.randperm(10, generator=torch.Generator().manual_seed(3)).split(4):
+        rgb, lidar = (x.to(memory_format=torch.channels_last) for x in inputs.batch(indices.tolist()))
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(
+            network(rgb, lidar)[:, 0], inputs.labels[indices].float()
+        ).backward()
+        optimizer.step()
+    run = trained(3, recipe)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, run.best[name]), name
+
+
+def test_patience() -> None:
+    recipe = replace(RECIPE, epochs=50, learning_rate=0.1, schedule="constant", patience=2)
+    run = trained(3, recipe)
+    losses = [epoch.valid_loss for epoch in run.history]
+    assert len(losses) < 50 and len(losses) == run.best_epoch + 2
+    assert losses[run.best_epoch - 1] == min(losses)
+
+
+def test_class_weights() -> None:
+    labels = torch.tensor([0, 0, 0, 2])
+    assert training.class_weights(labels, 3, "none").tolist() == [1, 1, 1]
+    weights = training.class_weights(labels, 3, "balanced")
+    assert weights.tolist() == pytest.approx([2 / 3, 0, 2])
+    assert float(weights[labels].mean()) == pytest.approx(1)
 
 
 def test_workers() -> None:
-    assert runs.num_workers("auto", 1, CPU) == 1
-    assert runs.num_workers(3, 8, CPU) == 3
-    assert runs.num_workers(8, 2, CPU) == 2
-    assert runs.num_workers("auto", 8, torch.device("cuda")) == 1
+    train = params.load(ROOT / "params.yaml").train
+
+    def count(setting: int | str, num_seeds: int, device: str = "cpu") -> int:
+        return seeds.chosen(replace(train, workers=setting), num_seeds, torch.device(device)).count
+
+    assert count("auto", 1) == 1
+    assert count(3, 8) == 3
+    assert count(8, 2) == 2
+    assert count("auto", 8, "cuda") == 1
+    with pytest.raises(UserError, match=r"train\.scheduler"):
+        seeds.chosen(replace(train, backend="dask"), 1, CPU)

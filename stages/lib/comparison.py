@@ -179,9 +179,12 @@ def summarize(values: list[float | None], confidence: float) -> Summary:
 
 
 def count_last_epoch_best(names: list[str]) -> dict[str, int]:
-    """By model, the number of seeds whose best epoch was the last: they might have gone on improving."""
+    """By model, the number of seeds whose best epoch was the last: they might have gone on improving.
+
+    One that was stopped for want of improvement (`train.patience`) is none of them.
+    """
     return {
-        name: int((losses.argmin(axis=1) == losses.shape[1] - 1).sum())
+        name: int((np.nan_to_num(losses, nan=np.inf).argmin(axis=1) == losses.shape[1] - 1).sum())
         for name, losses in ((name, read_history(name)["valid"]) for name in names)
     }
 
@@ -295,17 +298,19 @@ def read_timing(name: str) -> dict[str, Any]:
 
 
 def read_history(name: str) -> dict[str, Float[np.ndarray, "S E"]]:
-    """Training and validation losses of a model, by seed and epoch."""
+    """Training and validation losses of a model, by seed and epoch; NaN from where a seed stopped early."""
     path = HISTORY / f"{name}.csv"
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `dvc repro`")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    num_seeds = len({row["seed"] for row in rows})
-    return {
-        "train": np.array([float(row["train_loss"]) for row in rows]).reshape(num_seeds, -1),
-        "valid": np.array([float(row["valid_loss"]) for row in rows]).reshape(num_seeds, -1),
-    }
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    num_epochs = max(int(row["epoch"]) for row in rows)
+    losses = {part: np.full((len(seeds), num_epochs), np.nan) for part in ("train", "valid")}
+    for row in rows:
+        for part, values in losses.items():
+            values[seeds.index(row["seed"]), int(row["epoch"]) - 1] = float(row[f"{part}_loss"])
+    return losses
 
 
 def _cell(value: object) -> object:

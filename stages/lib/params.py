@@ -159,16 +159,33 @@ class LateHead:
 
 
 @_group
+class Augment:
+    flip: Literal["none", "horizontal", "vertical", "both"]
+    shift: Annotated[int, Field(ge=0)]
+    sensor_dropout: Fraction
+
+
+@_group
 class Train:
     epochs: Count
     batch_size: Count
     learning_rate: Positive
-    schedule: Literal["constant", "one-cycle"]
+    schedule: Literal["constant", "cosine", "one-cycle"]
+    weight_decay: NotNegative
+    clip_norm: Positive | None
+    patience: Count | None
+    class_weights: Literal["none", "balanced"]
+    augment: Augment
     late: LateHead
     precision: Literal["float32", "bfloat16"]
+    tf32: bool
+    compile: Literal["inductor", "aot_eager"] | None
     device: Literal["auto", "cpu", "cuda"]
     workers: Count | Literal["auto"]
     threads: Count
+    backend: Literal["loky", "dask"]
+    scheduler: Annotated[str, Field(min_length=1)] | None
+    save_every_s: NotNegative
 
 
 @_group

@@ -46,7 +46,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
     """Training and validation loss over the epochs, a panel per model.
 
     Args:
-        curves: by model, `train` and `valid` losses of S seeds and E epochs.
+        curves: by model, `train` and `valid` losses of S seeds and E epochs; NaN where a seed had stopped.
         prior_loss: validation loss of always predicting the class frequencies.
     """
     columns = 3
@@ -60,7 +60,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
         marker = "o" if num_epochs <= 20 else None
         axis.plot(
             epochs,
-            losses["valid"].mean(axis=0),
+            np.nanmean(losses["valid"], axis=0),
             color=palette[name],
             linewidth=2,
             marker=marker,
@@ -69,7 +69,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
         )
         axis.plot(
             epochs,
-            losses["train"].mean(axis=0),
+            np.nanmean(losses["train"], axis=0),
             color="black",
             linewidth=1,
             linestyle=":",
@@ -81,7 +81,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
         axis.set_title(name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     # A head that starts far off would flatten every other curve.
-    top = max(losses[part].mean(axis=0).max() for losses in curves.values() for part in losses)
+    top = max(np.nanmean(losses[part], axis=0).max() for losses in curves.values() for part in losses)
     axes[0, 0].set_ylim(0, min(1.05 * top, 2 * max(prior_loss, _least_peak(curves))))
     for axis in axes.flat[len(curves) :]:
         axis.set_visible(False)
@@ -95,7 +95,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
 
 def _least_peak(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]]) -> float:
     """The validation loss that every model's mean curve gets down to."""
-    return max(losses["valid"].mean(axis=0).min() for losses in curves.values())
+    return max(np.nanmean(losses["valid"], axis=0).min() for losses in curves.values())
 
 
 def metric_bars(

@@ -7,6 +7,7 @@ Copies the results to reports/notebook/; params.yaml, dvc.lock and reports/ stay
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,8 +32,17 @@ NOTEBOOK = [
     "train.batch_size=32",
     "train.learning_rate=1e-4",
     "train.schedule=constant",
+    "train.weight_decay=0",
+    "train.clip_norm=null",
+    "train.patience=null",
+    "train.class_weights=none",
+    "train.augment.flip=none",
+    "train.augment.shift=0",
+    "train.augment.sensor_dropout=0",
     "train.late.epochs=2",
     "train.late.learning_rate=1e-4",
+    # One seed is one worker: it may have the machine.
+    f"train.threads={len(os.sched_getaffinity(0))}",
 ]
 RECIPES = {"notebook": NOTEBOOK}
 RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]

@@ -12,22 +12,22 @@ import csv
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import joblib
 import safetensors.torch
 import torch
 from torch import nn
 
-from stages.lib import networks, training
+from stages.lib import networks
 from stages.lib.manifest import Manifest
 from stages.lib.networks import Architecture, LateNet
-from stages.lib.params import Network, Train
-from stages.lib.terminal import EpochProgress, UserError
-from stages.lib.training import Epoch, Inputs, Outcome, Recipe
+from stages.lib.params import Network
+from stages.lib.terminal import UserError
+from stages.lib.training import Recipe, Run
 
 MODELS = Path("models")
 HISTORY = Path("reports/history")
@@ -48,79 +48,10 @@ def architecture(manifest: Manifest, network: Network) -> Architecture:
     )
 
 
-def recipe_of(train: Train) -> Recipe:
-    """The part of the settings that decides what is learned."""
-    return Recipe(
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
-        schedule=train.schedule,
-        precision=train.precision,
-    )
-
-
-def num_workers(setting: int | str, num_seeds: int, device: torch.device) -> int:
-    """Processes for `train.workers`: "auto" is one per CPU core, or a single one on CUDA."""
-    available = 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
-    return min(available if setting == "auto" else int(setting), num_seeds)
-
-
-def train_seeds(
-    name: str, job: Callable[..., Outcome], seeds: list[int], *, workers: int, epochs: int
-) -> dict[int, Outcome]:
-    """Trains a model once per seed, `workers` seeds at a time, each in a process of its own.
-
-    Args:
-        job: called with `seed` and with `tell`, to be told each finished epoch.
-        epochs: of each seed, for the progress bar.
-    """
-    with EpochProgress(name, total_epochs=epochs * len(seeds)) as progress:
-        outcomes = joblib.Parallel(n_jobs=workers)(
-            joblib.delayed(job)(seed=seed, tell=progress.tell) for seed in seeds
-        )
-    return dict(zip(seeds, outcomes, strict=True))
-
-
-def train_one(
-    name: str,
-    build: Callable[[], nn.Module],
-    inputs: Callable[[], tuple[Inputs, Inputs]],
-    *,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    threads: int,
-    tell: Callable[[str], None],
-) -> Outcome:
-    """One seed of one model, from initial weights to the best epoch.
-
-    Args:
-        name: of the model, for errors.
-        build: makes the untrained network; called after seeding.
-        inputs: gives training and validation inputs.
-        tell: told each finished epoch in words.
-    """
-    training.prepare_process(threads)
-    train, validation = inputs()
-    network = training.seeded_build(build, seed)
-
-    def on_epoch(epoch: Epoch) -> None:
-        tell(
-            f"seed {seed}, epoch {epoch.epoch}/{recipe.epochs}: "
-            f"train {epoch.train_loss:.4f}, validation {epoch.valid_loss:.4f}"
-        )
-
-    try:
-        return training.fit(
-            network, train, validation, recipe=recipe, seed=seed, device=device, on_epoch=on_epoch
-        )
-    except training.Diverged as error:
-        raise UserError(f"{name}, seed {seed}: {error}; try a lower train.learning_rate") from None
-
-
 def write(
     name: str,
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Run],
+    weights: Callable[[int], Path],
     *,
     story: dict[str, Any],
     circumstances: dict[str, Any],
@@ -128,6 +59,7 @@ def write(
     """Writes all files of a model's training.
 
     Args:
+        weights: tells in which file each seed's lie.
         story: settings to keep beside the weights; must be the same in every repetition.
         circumstances: what may differ between repetitions: device, workers, threads.
     """
@@ -135,7 +67,7 @@ def write(
     for directory in (folder, HISTORY, TIMING):
         directory.mkdir(parents=True, exist_ok=True)
     for seed, outcome in outcomes.items():
-        safetensors.torch.save_file(outcome.weights, folder / f"seed-{seed}.safetensors")
+        _link(weights(seed), weights_path(MODELS, name, seed))
         content = {
             "model": name,
             "seed": seed,
@@ -161,6 +93,18 @@ def write(
     _write_json(TIMING / f"train-{name}.json", {"model": name, **circumstances, "seeds": seconds})
 
 
+def _link(source: Path, target: Path) -> None:
+    """Gives a finished file a second name, or a copy where the file system knows no such thing.
+
+    Nobody writes into either: DVC and `Scratch` put new files in the place of old ones.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def story(recipe: Recipe, sizes: Architecture, manifest: Manifest) -> dict[str, Any]:
     """What a model was made from, to keep beside its weights."""
     return {
@@ -171,7 +115,7 @@ def story(recipe: Recipe, sizes: Architecture, manifest: Manifest) -> dict[str, 
     }
 
 
-def circumstances(device: torch.device, workers: int, threads: int) -> dict[str, Any]:
+def circumstances(device: torch.device, workers: int, threads: int, backend: str) -> dict[str, Any]:
     """Where a measurement was made."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
@@ -180,31 +124,45 @@ def circumstances(device: torch.device, workers: int, threads: int) -> dict[str,
         "cpu_cores": os.cpu_count(),
         "workers": workers,
         "threads": threads,
+        "backend": backend,
         "platform": platform.platform(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
 
-def load_network(name: str, seed: int, sizes: Architecture) -> nn.Module:
+def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> nn.Module:
     """A trained model; a late one is put together from its head and the unimodal nets of its seed.
+
+    Args:
+        models: folder of all models.
 
     Raises:
         UserError: when weights are missing or belong to a network of other sizes.
     """
     network = networks.build(name, sizes)
     if isinstance(network, LateNet):
-        _load_weights(network.rgb_net, "rgb", seed)
-        _load_weights(network.lidar_net, "lidar", seed)
-        _load_weights(network.fusion, name, seed)
+        _load_weights(network.rgb_net, weights_path(models, "rgb", seed))
+        _load_weights(network.lidar_net, weights_path(models, "lidar", seed))
+        _load_weights(network.fusion, weights_path(models, name, seed))
     else:
-        _load_weights(network, name, seed)
+        _load_weights(network, weights_path(models, name, seed))
     return network.eval()
 
 
-def _load_weights(network: nn.Module, name: str, seed: int) -> None:
-    path = MODELS / name / f"seed-{seed}.safetensors"
+def weights_path(models: Path, name: str, seed: int) -> Path:
+    return models / name / f"seed-{seed}.safetensors"
+
+
+def require_weights(path: Path) -> None:
+    """Raises UserError when a model's weights are missing."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `dvc repro` trains {name} for every seed in params.yaml")
+        raise UserError(
+            f"{path}: no such file; `dvc repro` trains {path.parent.name} for every seed of params.yaml"
+        )
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    require_weights(path)
     try:
         network.load_state_dict(safetensors.torch.load_file(path), strict=True)
     except RuntimeError as error:

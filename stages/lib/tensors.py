@@ -9,6 +9,7 @@ memory, so parallel workers share one copy.
 from __future__ import annotations
 
 import bisect
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int, UInt8
 from safetensors import safe_open
 from torch import Tensor
 
-from stages.lib.manifest import Manifest, Normalization
+from stages.lib.manifest import Manifest
 
 FOLDER = Path("data/tensors")
 GROUPS_FILE = "groups.parquet"
@@ -61,10 +62,26 @@ class Split:
         self.labels: Int[Tensor, "N"] = torch.cat(labels)
         self._starts = [0, *itertools.accumulate(map(len, labels))]  # index of each shard's first group
         self._normalized = manifest.normalized
-        self._statistics = manifest.statistics
+        self._scales = {
+            sensor: (torch.tensor(values.mean), torch.tensor(values.std))
+            for sensor, values in manifest.statistics.items()
+        }
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def to(self, device: torch.device) -> Split:
+        """The same split with its tensors on a device; where they are there already, it is this one."""
+        if self.labels.device.type == device.type:
+            return self
+        moved = copy.copy(self)
+        moved._rgb = [shard.to(device) for shard in self._rgb]
+        moved._lidar = [shard.to(device) for shard in self._lidar]
+        moved.labels = self.labels.to(device)
+        moved._scales = {
+            sensor: (mean.to(device), std.to(device)) for sensor, (mean, std) in self._scales.items()
+        }
+        return moved
 
     def stored(self, index: int) -> tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]]:
         """One group's picture and raster as they lie in the cache."""
@@ -77,14 +94,22 @@ class Split:
         return shard, index - self._starts[shard]
 
     def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
-        """Network inputs of these groups: colours in 0..1 and coordinates in metres, normalised."""
+        """Network inputs of these groups: colours in 0..1 and coordinates in metres, normalised.
+
+        Indices are plain numbers and each group is a view of its shard, so nothing here waits for a GPU.
+        """
         places = [self._place(index) for index in indices]
         rgb = torch.stack([self._rgb[shard][row] for shard, row in places]).float() / 255
         xyza = torch.stack([self._lidar[shard][row] for shard, row in places])
         if self._normalized:
-            rgb = _standardized(rgb, self._statistics["rgb"])
-            xyza = _standardized(_centered(xyza), self._statistics["lidar"])
+            rgb = _standardized(rgb, *self._scales["rgb"])
+            xyza = _standardized(_centered(xyza), *self._scales["lidar"])
         return rgb, xyza
+
+    def black(self) -> Float[Tensor, "C"]:
+        """A black pixel as networks see it; a scan without returns is all zeros."""
+        mean, std = self._scales["rgb"]
+        return -mean / std if self._normalized else torch.zeros_like(mean)
 
 
 def _centered(xyza: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
@@ -99,6 +124,7 @@ def _centered(xyza: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
     return torch.cat([(xyza[:, :3] - centroid) * returned, returned], dim=1)
 
 
-def _standardized(values: Float[Tensor, "B C S S"], statistics: Normalization) -> Float[Tensor, "B C S S"]:
-    mean, std = torch.tensor(statistics.mean), torch.tensor(statistics.std)
+def _standardized(
+    values: Float[Tensor, "B C S S"], mean: Float[Tensor, "C"], std: Float[Tensor, "C"]
+) -> Float[Tensor, "B C S S"]:
     return (values - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import errno
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from multiprocessing.managers import SyncManager
+from queue import Queue
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from stages.lib import orphans
+
 T = TypeVar("T")
+
+_LINE_EVERY_S = 20  # of a seed, where the output is no terminal
+
+# Errors of the operating system that only mean that no more can be written.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UserError(Exception):
@@ -21,10 +31,16 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Runs a stage's `main`; a user's error ends it with one line and exit code 1."""
+    orphans.end_with_dvc()
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print(f"error: {error.filename or 'disk'}: {error.strerror.lower()}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -57,43 +73,91 @@ def progress(items: Iterable[T], label: str, total: int | None = None, unit: str
         report_line(f"{label}: {count:,} {unit} in {time.perf_counter() - start_s:.1f} s")
 
 
-class EpochProgress:
-    """Progress of several training runs at once: one bar with the latest losses.
+class Report(NamedTuple):
+    """One finished epoch of one seed, as told by the process that trains it."""
 
-    Runs in other processes tell each finished epoch through `tell`, which can be pickled; a thread of
-    this process draws. Where the output is no terminal, each epoch is a line.
+    seed: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    valid_loss: float
+    samples_per_s: float
+    left_s: float  # at this speed
+    is_done: bool  # whether the seed is finished, perhaps before its last epoch
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}, epoch {self.epoch}/{self.epochs}: train {self.train_loss:.4f}, "
+            f"validation {self.valid_loss:.4f}; {self.samples_per_s:,.0f} samples/s, "
+            + ("done" if self.is_done else f"{tqdm.format_interval(self.left_s)} left")
+        )
+
+
+class SeedProgress:
+    """Progress of several training runs at once: a line for each seed.
+
+    Where the output is no terminal, a seed's line is written when it is done, and now and then before.
     """
 
-    def __init__(self, label: str, total_epochs: int) -> None:
+    def __init__(self, label: str, seeds: list[int]) -> None:
         self._label = label
-        self._interactive = is_interactive()
-        self._bar = tqdm(desc=label, total=total_epochs, unit=" epochs", disable=not self._interactive)
-        self._manager = multiprocessing.Manager()
-        self._queue = self._manager.Queue()
-        self._drawer = threading.Thread(target=self._draw, daemon=True)
+        self._latest: dict[int, Report] = {}
+        self._written_s = dict.fromkeys(seeds, time.monotonic())
+        self._bars: dict[int, tqdm] = {}
+        if is_interactive():
+            self._bars = {
+                seed: tqdm(desc=f"{label}: seed {seed}", bar_format="{desc}", position=place)
+                for place, seed in enumerate(seeds)
+            }
 
-    @property
-    def tell(self) -> Callable[[str], None]:
-        """Takes a text on each epoch that is done."""
-        return self._queue.put
-
-    def __enter__(self) -> EpochProgress:
-        self._drawer.start()
+    def __enter__(self) -> SeedProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._queue.put(None)
-        self._drawer.join()
-        self._bar.close()
-        self._manager.shutdown()
+        for bar in self._bars.values():
+            bar.close()
 
-    def _draw(self) -> None:
-        while (text := self._queue.get()) is not None:
-            if self._interactive:
-                self._bar.update()
-                self._bar.set_postfix_str(text)
-            else:
-                report_line(f"{self._label}: {text}")
+    def show(self, report: Report) -> None:
+        """Shows one seed's latest epoch."""
+        self._latest[report.seed] = report
+        if report.seed in self._bars:
+            bar = self._bars[report.seed]
+            bar.set_description_str(f"{self._label}: {report}", refresh=True)
+            return
+        is_due = time.monotonic() - self._written_s[report.seed] > _LINE_EVERY_S
+        if is_due or report.is_done:
+            self._written_s[report.seed] = time.monotonic()
+            report_line(f"{self._label}: {report}")
+
+    def latest(self) -> str:
+        """Where each seed is that has not finished, in words."""
+        places = [
+            f"seed {seed}, "
+            + (f"after epoch {self._latest[seed].epoch}" if seed in self._latest else "epoch 1")
+            for seed in self._written_s
+            if seed not in self._latest or not self._latest[seed].is_done
+        ]
+        return "; ".join(places) or "the end of the last seed"
+
+    @contextmanager
+    def queue(self) -> Iterator[Callable[[Report], None]]:
+        """A way to `show` that other processes of this machine can be handed."""
+        manager = SyncManager()
+        # Its process outlives a killed stage otherwise.
+        manager.start(initializer=orphans.end_with, initargs=(os.getpid(),))
+        with manager:
+            queue = manager.Queue()
+            drawer = threading.Thread(target=self._draw, args=(queue,), daemon=True)
+            drawer.start()
+            try:
+                yield queue.put
+            finally:
+                queue.put(None)
+                drawer.join()
+
+    def _draw(self, queue: Queue[Report | None]) -> None:
+        while (report := queue.get()) is not None:
+            self.show(report)
 
 
 def report_line(text: str) -> None:

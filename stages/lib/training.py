@@ -1,20 +1,15 @@
 """The training loop, for whole networks and for late fusion's head alike.
 
-B = batch;  K = logits: 1 for two classes, else one per class
+B = batch;  N = samples;  K = logits: 1 for two classes, else one per class
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import platform
 import random
-import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,15 +18,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.lib.terminal import UserError
+from stages.lib import augmentation, devices
+from stages.lib.augmentation import Augmentation
 
-# Parameters of glibc's mallopt (man 3 mallopt).
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
+# Nats: a hundred times what guessing costs. A run whose epoch averages more will not come back.
+_HOPELESS = 100
 
 
 class Diverged(Exception):
-    """The loss became NaN or infinite."""
+    """The loss became NaN, infinite or absurd."""
+
+
+class OutOfMemory(Exception):
+    """A batch did not fit."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Recipe:
     batch_size: int
     learning_rate: float
     schedule: str
+    weight_decay: float
+    clip_norm: float | None
+    patience: int | None
+    class_weights: str
+    augment: Augmentation
     precision: str
 
 
@@ -55,15 +59,18 @@ class Epoch:
     valid_loss: float
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished training run of one seed."""
+@dataclass
+class Run:
+    """How far a seed has come: all that is needed to go on as if nothing had happened."""
 
-    history: list[Epoch]
-    best_epoch: int
-    weights: dict[str, Tensor]  # of the best epoch
-    epoch_s: list[float]  # seconds of each epoch, training and validation
-    peak_memory_mib: float
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    epoch_s: list[float] = field(default_factory=list)  # seconds of each epoch, training and validation
+    peak_memory_mib: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best epoch, on the CPU
+    weights: dict[str, Tensor] = field(default_factory=dict)  # of the last epoch
+    moments: dict[str, Tensor] = field(default_factory=dict)  # Adam's
+    generators: dict[str, Tensor] = field(default_factory=dict)  # states of all that draws random numbers
 
 
 @runtime_checkable
@@ -74,7 +81,11 @@ class Inputs(Protocol):
 
     def __len__(self) -> int: ...
 
+    def to(self, device: torch.device) -> Inputs: ...
+
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+
+    def black(self) -> Tensor: ...
 
 
 class CachedLogits:
@@ -88,43 +99,15 @@ class CachedLogits:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> CachedLogits:
+        return CachedLogits(self._rgb.to(device), self._lidar.to(device), self.labels.to(device))
+
     def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
-        return self._rgb[indices], self._lidar[indices]
+        rows = torch.tensor(indices).to(self.labels.device, non_blocking=True)
+        return self._rgb[rows], self._lidar[rows]
 
-
-def choose_device(name: str) -> torch.device:
-    """The device for `train.device`; "auto" takes CUDA when there is one.
-
-    Raises:
-        UserError: when CUDA is asked for and not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device is cuda, but PyTorch finds no CUDA device; set it to auto or cpu")
-    return torch.device(name)
-
-
-def prepare_process(threads: int) -> None:
-    """Fixes everything that could make two runs differ, and keeps memory; call once per process."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    # Filling every new tensor is for finding reads of unset memory, and takes a fifth of an epoch.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Lets this process reuse large blocks that it frees.
-
-    By default glibc hands them back to the kernel, and each step faults the same pages in anew: 12 to
-    25 % of a step's time on two cores.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    def black(self) -> Tensor:
+        raise TypeError("logits are not augmented; hand over the nets' own inputs instead")
 
 
 def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -135,25 +118,36 @@ def seeded_build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     return build()
 
 
-def loss(
-    logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"], reduction: str = "mean"
-) -> Float[Tensor, "..."]:
-    """Cross-entropy in nats: binary from one logit, else over the classes."""
+def losses(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """Cross-entropy of each sample in nats: binary from one logit, else over the classes."""
     logits = logits.float()
     if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction=reduction)
-    return F.cross_entropy(logits, labels, reduction=reduction)
+        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def class_weights(labels: Int[Tensor, "N"], num_classes: int, setting: str) -> Float[Tensor, "classes"]:
+    """What each class's samples count in the training loss.
+
+    balanced: N / (classes that occur x samples of the class), so that all classes weigh the same and the
+    mean over samples is 1 (King and Zeng 2001; scikit-learn's "balanced").
+    """
+    if setting == "none":
+        return torch.ones(num_classes)
+    counts = torch.bincount(labels, minlength=num_classes).float()
+    return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
 
 
 def learning_rate_at(step: int, num_steps: int, recipe: Recipe) -> float:
     """Learning rate of a step, counted from 0.
 
+    cosine: half a cosine from the peak down to zero (Loshchilov and Hutter 2017, arXiv 1608.03983).
     one-cycle: a linear rise over the first 30 % of the steps, then half a cosine down to zero
     (Smith and Topin 2017, arXiv 1708.07120, in the form that fast.ai made common).
     """
     if recipe.schedule == "constant":
         return recipe.learning_rate
-    rise = 0.3 * num_steps
+    rise = 0.3 * num_steps if recipe.schedule == "one-cycle" else 0.0
     if step < rise:
         return recipe.learning_rate * (step + 1) / (rise + 1)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (num_steps - rise)))
@@ -167,61 +161,184 @@ def fit(
     recipe: Recipe,
     seed: int,
     device: torch.device,
-    on_epoch: Callable[[Epoch], None],
-) -> Outcome:
+    on_epoch: Callable[[Run], None],
+    learner: nn.Module | None = None,
+    run: Run | None = None,
+) -> Run:
     """Trains a network with Adam and keeps the weights of the epoch with the least validation loss.
 
     Args:
         seed: fixes the order of the data; the network comes with its initial weights.
-        on_epoch: told each epoch's outcome as soon as it is known.
+        on_epoch: told after each epoch how far the run has come; to be read or written down at once,
+            since the next epoch changes it.
+        learner: the part of the network that trains and whose weights are kept; all of it by default.
+        run: one that was interrupted, to go on with.
 
     Raises:
-        Diverged: when the validation loss is no longer a finite number.
+        Diverged: when a loss is no longer a finite number, or beyond all hope.
+        OutOfMemory: when a batch does not fit.
     """
+    devices.reset_peak_memory(device)
     network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
-    order = torch.Generator().manual_seed(seed)
-    num_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
-    history: list[Epoch] = []
-    epoch_s: list[float] = []
-    weights: dict[str, Tensor] = {}
-    best = math.inf
-    best_epoch = 0
-    step = 0
-    _reset_peak_memory(device)
+    train, validation = train.to(device), validation.to(device)
+    learner = learner or network
+    num_classes = int(max(train.labels.max(), validation.labels.max())) + 1
+    weights = class_weights(train.labels.cpu(), num_classes, recipe.class_weights).to(device)
+    # Adam, with weight decay kept apart from it (Loshchilov and Hutter 2019, arXiv 1711.05101).
+    optimizer = torch.optim.AdamW(
+        learner.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    generators = {name: torch.Generator().manual_seed(seed) for name in ("order", "augmentation")}
+    if run is None:
+        run = Run()
+    else:
+        _restore(run, learner, optimizer, generators, device)
 
-    for epoch in range(1, recipe.epochs + 1):
+    while len(run.history) < recipe.epochs and not _is_over(run, recipe.patience):
         started = time.perf_counter()
-        network.train()
-        train_loss = torch.zeros((), device=device)
-        learning_rate = recipe.learning_rate
-        for indices in torch.randperm(len(train), generator=order).split(recipe.batch_size):
-            learning_rate = learning_rate_at(step, num_steps, recipe)
-            optimizer.param_groups[0]["lr"] = learning_rate
-            logits = _forward(network, train, indices.tolist(), device, recipe.precision)
-            batch_loss = loss(logits, train.labels[indices].to(device))
+        learning_rate, train_losses = _train_epoch(
+            network, learner, train, optimizer, generators, weights, len(run.history) + 1, recipe, device
+        )
+        logits = predict(network, validation, recipe.batch_size, device, recipe.precision)
+        valid_loss = float(losses(logits, validation.labels.cpu()).mean())
+        train_loss = _checked_mean(train_losses, valid_loss, len(run.history) + 1, len(train))
+        run.epoch_s.append(time.perf_counter() - started)
+
+        run.history.append(Epoch(len(run.history) + 1, learning_rate, train_loss, valid_loss))
+        run.weights = learner.state_dict()
+        if run.best_epoch == 0 or valid_loss < run.history[run.best_epoch - 1].valid_loss:
+            run.best_epoch = len(run.history)
+            run.best = {name: _kept(tensor) for name, tensor in run.weights.items()}
+        run.moments = _moments(learner, optimizer)
+        run.generators = _states(generators, device)
+        run.peak_memory_mib = max(run.peak_memory_mib, devices.peak_memory_mib(device))
+        on_epoch(run)
+    return run
+
+
+def _is_over(run: Run, patience: int | None) -> bool:
+    return patience is not None and len(run.history) - run.best_epoch >= patience
+
+
+def _train_epoch(
+    network: nn.Module,
+    learner: nn.Module,
+    train: Inputs,
+    optimizer: torch.optim.Optimizer,
+    generators: dict[str, torch.Generator],
+    weights: Float[Tensor, "classes"],
+    epoch: int,
+    recipe: Recipe,
+    device: torch.device,
+) -> tuple[float, Float[Tensor, "batches"]]:
+    """One pass over the data; gives the last learning rate and each batch's summed loss.
+
+    Nothing in here waits for the device: losses are looked at when the epoch is over.
+    """
+    network.train()
+    order = torch.randperm(len(train), generator=generators["order"])
+    labels = train.labels[order.to(device)]
+    draws = None
+    if recipe.augment.is_on:
+        draws = augmentation.draw(recipe.augment, len(train), generators["augmentation"]).to(device)
+    batches = order.split(recipe.batch_size)
+    sums = torch.zeros(len(batches), device=device)
+    learning_rate = recipe.learning_rate
+    for number, indices in enumerate(batches):
+        start = number * recipe.batch_size
+        part = slice(start, start + len(indices))
+        step = (epoch - 1) * len(batches) + number
+        learning_rate = learning_rate_at(step, recipe.epochs * len(batches), recipe)
+        optimizer.param_groups[0]["lr"] = learning_rate
+        try:
+            inputs = train.batch(indices.tolist())
+            if draws is not None:
+                inputs = augmentation.apply(*inputs, draws.of(part), train.black())
+            sample_losses = losses(_forward(network, *inputs, device, recipe.precision), labels[part])
             optimizer.zero_grad()
-            batch_loss.backward()
-            optimizer.step()
-            train_loss += batch_loss.detach() * len(indices)
-            step += 1
-        valid_logits = predict(network, validation, recipe.batch_size, device, recipe.precision)
-        valid_loss = float(loss(valid_logits, validation.labels))
-        epoch_s.append(time.perf_counter() - started)
+            (sample_losses * weights[labels[part]]).mean().backward()
+        except (MemoryError, RuntimeError) as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"epoch {epoch}, batch {number + 1} of {len(batches)}") from None
+            raise
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip_norm)
+        optimizer.step()
+        sums[number] = sample_losses.detach().sum()
+    return learning_rate, sums
 
-        if not math.isfinite(valid_loss):
-            raise Diverged(f"validation loss is {valid_loss} in epoch {epoch}")
-        outcome = Epoch(epoch, learning_rate, float(train_loss) / len(train), valid_loss)
-        history.append(outcome)
-        if valid_loss < best:
-            best, best_epoch = valid_loss, epoch
-            weights = {
-                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-                for name, tensor in network.state_dict().items()
-            }
-        on_epoch(outcome)
 
-    return Outcome(history, best_epoch, weights, epoch_s, _peak_memory_mib(device))
+def _checked_mean(sums: Float[Tensor, "batches"], valid_loss: float, epoch: int, num_samples: int) -> float:
+    """Mean training loss per sample.
+
+    Raises:
+        Diverged: when a loss is no longer a finite number, or beyond all hope.
+    """
+    values = sums.tolist()
+    for number, value in enumerate(values, start=1):
+        if not math.isfinite(value):
+            raise Diverged(f"epoch {epoch}, batch {number} of {len(values)}: the training loss is {value}")
+    if not math.isfinite(valid_loss):
+        raise Diverged(f"epoch {epoch}, after batch {len(values)}: the validation loss is {valid_loss}")
+    mean = sum(values) / num_samples
+    if mean > _HOPELESS:
+        worst = values.index(max(values)) + 1
+        raise Diverged(
+            f"epoch {epoch}, batch {worst} of {len(values)}: the training loss explodes ({mean:.3g} nats on average)"
+        )
+    return mean
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch has a class for a GPU's memory, and words for the CPU's."""
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _moments(learner: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's state by parameter name."""
+    return {
+        f"{kind}.{name}": value
+        for name, parameter in learner.named_parameters()
+        for kind, value in optimizer.state[parameter].items()
+    }
+
+
+def _states(generators: dict[str, torch.Generator], device: torch.device) -> dict[str, Tensor]:
+    """States of the run's generators, and of the global ones, which an operator's dropout would use."""
+    states = {name: generator.get_state() for name, generator in generators.items()}
+    states["cpu"] = torch.get_rng_state()
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _restore(
+    run: Run,
+    learner: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generators: dict[str, torch.Generator],
+    device: torch.device,
+) -> None:
+    """Puts everything back where it was after the run's last epoch."""
+    learner.load_state_dict(run.weights)
+    for name, parameter in learner.named_parameters():
+        # Moments lie in memory as their parameter does; only the count of steps is a number.
+        optimizer.state[parameter] = {
+            kind: torch.zeros_like(parameter, memory_format=torch.preserve_format).copy_(value)
+            if (value := run.moments[f"{kind}.{name}"]).ndim
+            else value.to(device)
+            for kind in ("step", "exp_avg", "exp_avg_sq")
+        }
+    for name, generator in generators.items():
+        generator.set_state(run.generators[name])
+    torch.set_rng_state(run.generators["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(run.generators["cuda"], device)
 
 
 @torch.no_grad()
@@ -230,41 +347,20 @@ def predict(
 ) -> Float[Tensor, "N K"]:
     """Logits of every sample, in order, on the CPU."""
     network.eval()
+    inputs = inputs.to(device)
     batches = [
-        _forward(network, inputs, range(start, min(start + batch_size, len(inputs))), device, precision)
+        _forward(
+            network, *inputs.batch(range(start, min(start + batch_size, len(inputs)))), device, precision
+        )
         for start in range(0, len(inputs), batch_size)
     ]
     return torch.cat(batches).float().cpu()
 
 
 def _forward(
-    network: nn.Module, inputs: Inputs, indices: Sequence[int], device: torch.device, precision: str
+    network: nn.Module, rgb: Tensor, lidar: Tensor, device: torch.device, precision: str
 ) -> Float[Tensor, "B K"]:
-    rgb, lidar = (_placed(tensor, device) for tensor in inputs.batch(indices))
+    # Convolutions run faster on maps in channels-last layout.
+    layout = torch.channels_last if rgb.ndim == 4 else torch.preserve_format
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        return network(rgb, lidar)
-
-
-def _placed(tensor: Tensor, device: torch.device) -> Tensor:
-    """On the device; maps in channels-last layout, in which convolutions run faster."""
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(device, non_blocking=True, memory_format=layout)
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif os.access("/proc/self/clear_refs", os.W_OK):
-        # Linux: 5 resets the peak resident size of this process (man 5 proc).
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """Peak since the reset: allocated on the GPU, or resident in this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return network(rgb.to(memory_format=layout), lidar.to(memory_format=layout))

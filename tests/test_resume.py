@@ -1,0 +1,372 @@
+"""Training that is killed, in every way, and goes on; and what else must not change a single bit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Project, clone_of, family, start
+
+STAGE = ["python", "-m", "stages.train", "addition"]
+DVC = ["dvc", "repro", "train_intermediate@addition"]
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("--kills")
+
+
+@pytest.fixture(scope="module")
+def long_run(tiny_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny run, with training long enough to be hit, and every epoch saved."""
+    project = clone_of(tiny_run, tmp_path_factory.mktemp("long") / "clone")
+    project.set(train__epochs=40, train__save_every_s=0.0, train__workers=2, seeds=[0, 51, 52])
+    project.run(*DVC)
+    project.commit("Longer")
+    return project
+
+
+def results(project: Project, name: str = "addition") -> dict[str, str]:
+    """Hashes of all that a training stage writes, without what the clock says."""
+    files = [*sorted(project.path(f"models/{name}").iterdir()), project.path(f"reports/history/{name}.csv")]
+    return {str(f.relative_to(project.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def forget(project: Project) -> None:
+    """As if nothing had ever been trained."""
+    project.run("rm", "-rf", ".scratch", "models/addition", "reports/history/addition.csv", ".dvc/cache/runs")
+
+
+def stage_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+    """The training stage among them."""
+    return next((p for p in family(process) if is_stage(p)), None)
+
+
+def is_stage(process: psutil.Process) -> bool:
+    try:
+        return "stages.train" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
+def workers_of(stage: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [p for p in stage.children() if any("LokyProcess" in word for word in p.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_stage(process: subprocess.Popen[str]) -> None:
+    stage = stage_of(process)
+    if stage:
+        stage.kill()
+
+
+def kill_worker(process: subprocess.Popen[str]) -> None:
+    stage = stage_of(process)
+    for worker in workers_of(stage)[:1] if stage else []:
+        worker.kill()
+
+
+def interrupt_all(process: subprocess.Popen[str]) -> None:
+    """What Ctrl-C does: a signal to every process of the terminal."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def kill_first(process: subprocess.Popen[str]) -> None:
+    process.kill()
+
+
+HITS: list[tuple[list[str], Callable[[subprocess.Popen[str]], None]]] = [
+    (STAGE, kill_first),
+    (STAGE, kill_worker),
+    (STAGE, interrupt_all),
+    (DVC, kill_first),
+    (DVC, kill_stage),
+]
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive, f"still running: {alive}"
+
+
+def test_killed_at_random_points(long_run: Project, tmp_path: Path, kills: int) -> None:
+    """Each run goes on where the last one was killed, and the end is the same to the bit."""
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    forget(project)
+    chance = random.Random(7)
+    # Most of a run is start-up; half of the hits fall into the time of training.
+    full_s = timed(project)
+    assert results(project) == expected
+    forget(project)
+    hits = 0
+    while hits < kills:
+        command, hit = HITS[hits % len(HITS)]
+        process = start(project, command)
+        time.sleep(chance.uniform(0.4, 1.0) * full_s if chance.random() < 0.5 else chance.uniform(0, full_s))
+        processes = family(process)
+        if process.poll() is None:
+            hit(process)
+            hits += 1
+        output, _ = process.communicate(timeout=120)
+        assert "Traceback" not in output, output
+        wait_until_gone(processes)
+        if process.returncode == 0:
+            assert results(project) == expected
+            forget(project)
+    project.run(*DVC)
+    assert results(project) == expected
+
+
+def timed(project: Project) -> float:
+    started = time.monotonic()
+    project.run(*STAGE)
+    return time.monotonic() - started
+
+
+def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    project.run("rm", "-rf", "models/addition")
+    project.set(train__workers=1)
+    forget(project)
+    process = start(project, STAGE)
+    states = wait_for_state(project)
+    process.kill()
+    process.communicate()
+    assert states, "an unfinished seed leaves a state"
+    started = time.monotonic()
+    project.run(*STAGE)
+    assert results(project) == expected
+    assert not list(project.path(".scratch").rglob("*.run.safetensors")), "a finished seed keeps no state"
+    assert not list(project.path(".scratch").rglob("*.tmp"))
+    # All seeds are finished now: nothing is trained, only written.
+    before = time.monotonic() - started
+    project.run("rm", "-rf", "models/addition")
+    written_s = timed(project)
+    assert results(project) == expected and written_s < before
+
+
+def wait_for_state(project: Project) -> list[Path]:
+    for _ in range(600):
+        states = list(project.path(".scratch").rglob("*.run.safetensors"))
+        if states:
+            return states
+        time.sleep(0.05)
+    return []
+
+
+def test_orphans_stop_by_themselves(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    forget(project)
+    project.set(train__epochs=10_000)
+    process = start(project, DVC)
+    assert wait_for_state(project)
+    stage = stage_of(process)
+    assert stage is not None
+    processes = [stage, *workers_of(stage)]
+    assert len(processes) == 3
+    process.kill()
+    wait_until_gone(processes)
+    process.communicate()
+
+
+def test_another_configuration_is_never_picked_up(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    project.set(train__epochs=3, train__workers=1, seeds=[0])
+    project.run(*STAGE)
+    found = {}
+    for key, value in {
+        "train__learning_rate": 0.002,
+        "train__weight_decay": 0.1,
+        "train__augment__shift": 2,
+        "network__hidden": [16, 4],
+    }.items():
+        before = results(project)
+        project.set(**{key: value})
+        project.run(*STAGE)
+        found[key] = results(project)
+        assert (
+            found[key]["models/addition/seed-0.safetensors"] != before["models/addition/seed-0.safetensors"]
+        )
+    folders = list(project.path(".scratch/addition").iterdir())
+    assert len(folders) == 2, "older configurations are removed"
+    # Another fusion's code is another configuration, too.
+    source = project.path("stages/lib/fusions/addition.py")
+    source.write_text(source.read_text().replace("return rgb + lidar", "return rgb + 2 * lidar"))
+    before = results(project)
+    project.run(*STAGE)
+    assert results(project) != before
+
+
+def test_added_seeds_train_alone(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    forget(project)
+    project.run(*STAGE)
+    old = results(project)
+    times = {path: path.stat().st_mtime_ns for path in project.path(".scratch").rglob("seed-*.safetensors")}
+    project.set(seeds=[0, 53, 51, 52])
+    said = project.run(*STAGE).stdout
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert re.findall(r"seed (\d+), epoch 40/40", said) == ["53"]
+    new = results(project)
+    seeds = {name for name in old if "seed" in name}
+    assert {name: new[name] for name in seeds} == {name: old[name] for name in seeds}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_number_of_workers_changes_nothing(long_run: Project, tmp_path: Path, workers: int) -> None:
+    """Weights, stories, histories; and, since they are computed from these, evaluations."""
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    forget(project)
+    project.set(train__workers=workers)
+    project.run(*STAGE)
+    assert results(project) == expected
+    if workers == 4:
+        project.run("dvc", "repro", "evaluate_intermediate@addition")
+        first = project.path("reports/evaluation/addition.json").read_bytes()
+        project.run("python", "-m", "stages.evaluate", "addition")
+        assert project.path("reports/evaluation/addition.json").read_bytes() == first
+
+
+def test_temporary_copy_gives_the_same(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    said = project.run("dvc", "exp", "run", "--temp", "-f", "--name", "copied", "train_intermediate@addition")
+    assert "stages.train addition" in said.stdout
+    project.run("dvc", "exp", "apply", "copied")
+    assert results(project) == expected
+
+
+def limit_file_size(num_bytes: int) -> Callable[[], None]:
+    """Makes a process's files end there, as a full disk does."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
+def test_full_disk(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    forget(project)
+    project.set(train__workers=1)
+    process = start(project, STAGE, preexec_fn=limit_file_size(5_000))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in output, output
+    lines = output.strip().splitlines()
+    assert lines[-1].startswith("error: ") and "too large" in lines[-1].lower()
+    assert len([line for line in lines if line.startswith("warning: ")]) == 1
+    assert not list(project.path(".scratch").rglob("*.tmp"))
+    project.run(*STAGE)
+    assert results(project) == expected
+
+
+def test_numerical_fault_names_its_place_and_keeps_other_seeds(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    forget(project)
+    source = project.path("stages/lib/fusions/addition.py")
+    # Seed 51 alone meets a NaN, in its third epoch (a forward pass also validates: 3 + 1 batches each).
+    source.write_text(
+        source.read_text()
+        .replace(
+            "        self.out_channels = channels\n",
+            "        self.out_channels = channels\n        self.passes = 0\n",
+        )
+        .replace(
+            "        return rgb + lidar",
+            "        self.passes += self.training\n"
+            "        broken = torch.initial_seed() == 51 and self.passes == 8\n"
+            "        return rgb + lidar + (float('nan') if broken else 0.0)",
+        )
+        .replace("from torch import Tensor", "import torch\nfrom torch import Tensor")
+    )
+    done = project.run(*STAGE, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    error = next(line for line in done.stdout.splitlines() if line.startswith("error: "))
+    assert re.match(
+        r"error: addition, seed 51: epoch 3, batch 2 of 3: the training loss is nan; try ", error
+    ), error
+    assert "2 other seeds are finished and kept" in error
+    assert len(list(project.path(".scratch").rglob("seed-*.json"))) == 2
+
+
+def test_killed_worker_is_one_line(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    forget(project)
+    project.set(train__epochs=10_000)
+    process = start(project, STAGE)
+    assert wait_for_state(project)
+    kill_worker(process)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in output, output
+    assert re.match(r"error: addition: a training process was killed.* at seed 0, ", output.splitlines()[-1])
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, long_run: Project) -> str:
+    """The address of a real Dask scheduler with two worker processes, started in the project's folder."""
+    file = tmp_path / "scheduler.json"
+    command = ["dask", "scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1"]
+    start(long_run, [*command, "--scheduler-file", str(file)])
+    for _ in range(300):
+        if file.exists() and file.stat().st_size:
+            break
+        time.sleep(0.1)
+    worker = ["dask", "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
+    for _ in range(2):
+        start(long_run, [*worker, "--local-directory", str(tmp_path)])
+    return re.search(r"tcp://[\d.:]+", file.read_text()).group()
+
+
+def test_dask_cluster_gives_the_same(long_run: Project, scheduler: str) -> None:
+    expected = results(long_run)
+    forget(long_run)
+    long_run.set(train__backend="dask", train__scheduler=scheduler)
+    said = long_run.run(*STAGE).stdout
+    assert results(long_run) == expected
+    assert re.findall(r"seed (\d+), epoch 40/40", said) or "left" in said
+    assert '"backend": "dask"' in long_run.text("reports/timing/train-addition.json")
+    long_run.run("git", "checkout", "params.yaml")
+
+
+def test_no_scheduler_is_one_line(shared_clone: Project) -> None:
+    shared_clone.set(train__backend="dask", train__scheduler="tcp://127.0.0.1:9")
+    done = shared_clone.run(*STAGE, check=False)
+    shared_clone.run("git", "checkout", "params.yaml")
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert "error: train.scheduler: no Dask scheduler at tcp://127.0.0.1:9" in done.stdout
+
+
+def test_traced_networks_train(long_run: Project, tmp_path: Path) -> None:
+    """torch.compile's path, with the backend that needs no compiler."""
+    project = clone_of(long_run, tmp_path / "clone")
+    plain = losses(project)
+    project.set(train__compile="aot_eager", train__workers=1, seeds=[0])
+    project.run(*STAGE)
+    assert losses(project)[0] == pytest.approx(plain[0], abs=1e-3)
+
+
+def losses(project: Project) -> list[float]:
+    rows = project.text("reports/history/addition.csv").splitlines()[1:]
+    return [float(row.split(",")[-1]) for row in rows]
+
+
+def test_training_starts_in_seconds(shared_clone: Project) -> None:
+    """What a training stage imports; `python -X importtime` tells the rest."""
+    said = shared_clone.run(
+        "python", "-X", "importtime", "-c", "import stages.train, stages.train_late"
+    ).stdout
+    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in said.splitlines() if "|" in line}
+    assert "torch" in imported
+    assert not imported & {"pandas", "matplotlib", "fiftyone", "sklearn", "scipy", "distributed", "dask"}
