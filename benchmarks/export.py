@@ -61,8 +61,7 @@ def main() -> None:
         views = render(settings)
         for size in sorted(given.groups):
             dataset = Path(folder) / f"{size}"
-            groups = terminal.progress(make_groups(dataset, size, views, settings), "writing", size, "groups")
-            datasets.write(dataset, f"benchmark {size}", groups, seed=0)
+            write_dataset(dataset, [_SPLITS[i % len(_SPLITS)] for i in range(size)], views, settings)
             rows[size] = repeat(dataset, given.rounds)
     figures = summarize(rows)
     print(table(rows, figures))
@@ -87,11 +86,18 @@ def render(settings: Params) -> list[View]:
     return views
 
 
-def make_groups(folder: Path, size: int, views: list[View], settings: Params) -> Iterator[NewGroup]:
-    """Writes the media of `size` groups, all different."""
+def write_dataset(folder: Path, splits: list[str], views: list[View], settings: Params) -> None:
+    """Writes a FiftyOneDataset with a group for each entry of `splits`."""
+    groups = make_groups(folder, splits, views, settings)
+    groups = terminal.progress(groups, "writing", len(splits), "groups")
+    datasets.write(folder, f"benchmark {len(splits)}", groups, seed=0)
+
+
+def make_groups(folder: Path, splits: list[str], views: list[View], settings: Params) -> Iterator[NewGroup]:
+    """Writes the media of groups, all different."""
     (folder / "data").mkdir(parents=True)
     angles_rad = scenes.angles_rad(_IMAGE_SIZE)
-    for number in range(size):
+    for number, split in enumerate(splits):
         label, picture, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
         scan_m = scenes.degrade_scan(range_m, rng, settings.synthetic.lidar)
@@ -102,8 +108,7 @@ def make_groups(folder: Path, size: int, views: list[View], settings: Params) ->
         }
         Image.fromarray(scenes.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
         Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
-        split = _SPLITS[number // 2 % len(_SPLITS)]
-        yield NewGroup(f"scene-{number // 2}", label, split, files, xyza)
+        yield NewGroup(f"scene-{number}", label, split, files, xyza)
 
 
 def measure_export(dataset: Path, settings: Params) -> dict[str, float]:

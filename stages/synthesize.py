@@ -25,7 +25,11 @@ IMAGE_SIZE = 64
 
 
 def main() -> None:
-    settings = params.load().synthetic
+    synthesize(params.load().synthetic)
+
+
+def synthesize(settings: Synthetic) -> None:
+    """Writes the whole dataset, in place of one that may be there."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     (FOLDER / "data").mkdir(parents=True)
     plan = scenes.plan(settings)

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT
+from torch import nn
+
+from benchmarks import notebook
 
 
 def test_export(tmp_path: Path) -> None:
@@ -23,3 +26,35 @@ def test_export(tmp_path: Path) -> None:
     # At the default size, whatever the number of groups: 64 x 64 x (4 bytes of colour + 4 x 4 of LiDAR).
     assert 64 * 64 * 20 / 1000 < figures["kilobytes_per_group"] < 90
     assert "| 30 " in done.stdout and "FiftyOne's import (s)" in done.stdout
+
+
+def test_train(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/train.py", "--groups", "40", "8", "--rounds", "1"]
+    command += ["--models", "addition", "late", "--json", str(tmp_path / "f")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "f").read_text())
+    assert list(figures["models"]) == ["addition", "late"]
+    for seconds in figures["models"].values():
+        assert list(seconds) == ["notebook_s", "float32_s", "bfloat16_s"]
+        assert all(value > 0 for value in seconds.values())
+    assert list(figures["peak_gflops"]) == ["float32", "bfloat16"]
+    assert figures["seeds_parallel"] > 0
+    assert "| addition | notebook " in done.stdout and "Of the peak" in done.stdout
+
+
+def test_notebook_trains_its_own_networks() -> None:
+    """The yardstick's networks have the notebook's sizes, so that its work is the engine's."""
+    nets: dict[str, nn.Module] = {}
+    counts = {}
+    for name in notebook.MODELS:
+        nets[name] = notebook.build(name, nets)
+        counts[name] = sum(weight.numel() for weight in nets[name].parameters())
+    assert counts == {
+        "rgb": 13_128_351,
+        "lidar": 13_128_351,
+        "concatenation": 13_015_851,
+        "addition": 6_615_851,
+        "hadamard": 6_615_851,
+        "late": 26_256_743,
+    }
