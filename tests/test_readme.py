@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import numpy as np
 from builders import range_image, store, to_xyz, write_dataset, write_raw
-from conftest import Project
+from conftest import Project, end, start
 from PIL import Image
 from pypcd4 import PointCloud
 
@@ -63,6 +64,12 @@ def write_data(project: Project) -> None:
                 PointCloud.from_xyz_points(points).save(path.with_suffix(".pcd"))
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def test_commands_run_in_their_order(clone: Project) -> None:
     """All commands of the page, in a tiny clone whose environment is the tests' own."""
     write_code(clone)
@@ -72,15 +79,23 @@ def test_commands_run_in_their_order(clone: Project) -> None:
     clone.path(".venv/bin/activate").touch()
     clone.path(".venv/.ready").touch()
     found = commands()
-    assert len(found) >= 18
+    assert len(found) >= 22
+    port = free_port()
+    background = []
     for command in found:
+        command = command.replace(":8786", f":{port}").replace("--port 8786", f"--port {port} --no-dashboard")
         if "dataset.lidar.format" in command:
             # A layout matters until the tensors are written; training on each would prove nothing more.
             command = command.replace("headline report", "export")
         if "dataset." in command:
             clone.run("git", "checkout", "--", "params.yaml")  # as the page says
-        if command not in SKIPPED:
+        if command.startswith("dask "):
+            background.append(start(clone, shlex.split(command)))
+        elif command not in SKIPPED:
             clone.run(*shlex.split(command))
+    for process in background:
+        end(process)
+    assert '"backend": "dask"' in clone.text("reports/timing/train-rgb.json")
     assert "Intermediate Fusion (Maximum)" in clone.text("reports/report.md")
     assert clone.path("reports/notebook/report.md").is_file()
     clone.run("dvc", "queue", "stop")
