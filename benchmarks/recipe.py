@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -156,5 +155,4 @@ def table(figures: dict[str, dict[str, object]]) -> str:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(ROOT))  # for the training processes
     main()

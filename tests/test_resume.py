@@ -147,16 +147,15 @@ def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     assert states, "an unfinished seed leaves a state"
-    started = time.monotonic()
-    project.run(*STAGE)
+    said = project.run(*STAGE).stdout
+    assert re.search(r"^seed 0 goes on after epoch [1-9]", said, re.M)
     assert results(project) == expected
     assert not list(project.path(".scratch").rglob("*.run.safetensors")), "a finished seed keeps no state"
     assert not list(project.path(".scratch").rglob("*.tmp"))
     # All seeds are finished now: nothing is trained, only written.
-    before = time.monotonic() - started
     project.run("rm", "-rf", "models/addition")
-    written_s = timed(project)
-    assert results(project) == expected and written_s < before
+    assert "epoch" not in project.run(*STAGE).stdout
+    assert results(project) == expected
 
 
 def wait_for_state(project: Project) -> list[Path]:
@@ -297,7 +296,7 @@ def test_numerical_fault_names_its_place_and_keeps_other_seeds(long_run: Project
     assert re.match(
         r"error: addition, seed 51: epoch 3, batch 2 of 3: the training loss is nan; try ", error
     ), error
-    assert "2 other seeds are finished and kept" in error
+    assert "2 of 3 seeds are finished and kept" in error
     assert len(list(project.path(".scratch").rglob("seed-*.json"))) == 2
 
 
@@ -335,7 +334,7 @@ def test_dask_cluster_gives_the_same(long_run: Project, scheduler: str) -> None:
     long_run.set(train__backend="dask", train__scheduler=scheduler)
     said = long_run.run(*STAGE).stdout
     assert results(long_run) == expected
-    assert re.findall(r"seed (\d+), epoch 40/40", said) or "left" in said
+    assert re.search(r"seed \d+, epoch 40/40", said), "progress comes from the workers"
     assert '"backend": "dask"' in long_run.text("reports/timing/train-addition.json")
     long_run.run("git", "checkout", "params.yaml")
 

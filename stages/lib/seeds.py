@@ -50,7 +50,7 @@ def recipe_of(train: Train, *, sensors: int = 2) -> Recipe:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a seed is trained; none of it, threads and device aside, changes a result."""
+    """Where and how a seed is trained: all but the saving may change the last digits of a result."""
 
     device: torch.device
     threads: int
@@ -122,6 +122,9 @@ def train_one(
                 )
                 saved_s = math.inf  # told once, not tried again
 
+    saved = files.load(seed)
+    if saved is not None:
+        terminal.report_line(f"seed {seed} goes on after epoch {len(saved.history)}")
     try:
         run = training.fit(
             network,
@@ -132,7 +135,7 @@ def train_one(
             device=setting.device,
             on_epoch=on_epoch,
             learner=learner(network) if learner else None,
-            run=files.load(seed),
+            run=saved,
         )
     except training.Diverged as error:
         raise UserError(f"{error}; try a lower train.learning_rate, or train.clip_norm") from None
@@ -205,7 +208,7 @@ def train(name: str, job: Callable[..., Run], seeds: list[int], workers: Workers
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if failures:
         kept = len(outcomes) - len(failures)
-        more = f"; {kept} other seeds are finished and kept" if kept else ""
+        more = f"; {kept} of {len(outcomes)} seeds are finished and kept" if kept else ""
         raise UserError("\n".join(f"{name}, {failure}" for failure in failures) + more)
     return dict(zip(seeds, outcomes, strict=True))
 

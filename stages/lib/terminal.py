@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -45,6 +46,9 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        # The interpreter now waits for its helpers; Ctrl-C ends that at once, without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_interactive() -> bool:
