@@ -1,16 +1,8 @@
 """The pipeline: one module a stage, each run as `python -m stages.NAME`."""
 
+import signal
 import sys
 
-_usual_hook = sys.excepthook
-
-
-def _show(kind: type[BaseException], *rest: object) -> None:
-    """Ctrl-C while a stage's modules are still being imported ends with a word, not with a traceback."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    else:
-        _usual_hook(kind, *rest)
-
-
-sys.excepthook = _show
+if sys.argv[0] == "-m":
+    # A stage is being started: until its `main` runs, Ctrl-C ends it at once, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

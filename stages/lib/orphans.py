@@ -1,4 +1,4 @@
-"""Ends processes whose parent was killed: nobody waits for their results any more.
+"""Ends processes with their parent, and by its hand: nobody else waits for their results.
 
 A stage that outlives a killed `dvc repro` would write into the next one's outputs.
 """
@@ -6,8 +6,12 @@ A stage that outlives a killed `dvc repro` would write into the next one's outpu
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 _EVERY_S = 0.5
 _watched: set[int] = set()
@@ -24,6 +28,20 @@ def end_with_dvc() -> None:
     """Ends this process with its parent where that is DVC; a stage started by hand may go on alone."""
     if "DVC_STAGE" in os.environ:
         end_with(os.getppid())
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in here never hear of Ctrl-C; their parent does, and ends them in order.
+
+    They would answer with a traceback each. The parent hears of it when this ends.
+    """
+    resource_tracker.ensure_running()  # its start would lift the mask
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _watch(parent: int) -> None:

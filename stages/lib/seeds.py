@@ -199,7 +199,9 @@ def train(name: str, job: Callable[..., Run], seeds: list[int], workers: Workers
     parent = os.getpid() if workers.backend == "loky" else None
     with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (parallel, tell):
         try:
-            outcomes = parallel(joblib.delayed(_attempt)(job, seed, tell, parent) for seed in seeds)
+            with orphans.deaf_to_interrupts():
+                coming = parallel(joblib.delayed(_attempt)(job, seed, tell, parent) for seed in seeds)
+            outcomes = list(coming)
         except TerminatedWorkerError:
             raise UserError(
                 f"{name}: a training process was killed, perhaps for want of memory, at {progress.latest()}; "
@@ -231,7 +233,7 @@ def _engine(workers: Workers, progress: SeedProgress) -> Iterator[tuple[joblib.P
     if workers.backend == "loky":
         with progress.queue() as tell:
             # One thread each is set by the jobs themselves, before their first computation.
-            yield joblib.Parallel(n_jobs=workers.count), tell
+            yield joblib.Parallel(n_jobs=workers.count, return_as="generator"), tell
         return
     from distributed import Client  # a second of import that only clusters need
 
@@ -252,7 +254,7 @@ def _engine(workers: Workers, progress: SeedProgress) -> Iterator[tuple[joblib.P
         client.run(site.addsitedir, str(Path.cwd()))
         client.subscribe_topic(_TOPIC, lambda event: progress.show(Report(*event[1])))
         with joblib.parallel_config(backend="dask", client=client):
-            yield joblib.Parallel(), _tell_scheduler
+            yield joblib.Parallel(return_as="generator"), _tell_scheduler
 
 
 def _tell_scheduler(report: Report) -> None:

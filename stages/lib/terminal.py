@@ -34,6 +34,7 @@ def run(main: Callable[[], None]) -> None:
     """Runs a stage's `main`; a user's error ends it with one line and exit code 1."""
     orphans.end_with_dvc()
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,7 +48,7 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
-        # The interpreter now waits for its helpers; Ctrl-C ends that at once, without a traceback.
+        # The interpreter now waits for its helpers; Ctrl-C ends that at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -147,8 +148,9 @@ class SeedProgress:
     def queue(self) -> Iterator[Callable[[Report], None]]:
         """A way to `show` that other processes of this machine can be handed."""
         manager = SyncManager()
-        # Its process outlives a killed stage otherwise.
-        manager.start(initializer=orphans.end_with, initargs=(os.getpid(),))
+        with orphans.deaf_to_interrupts():
+            # Its process outlives a killed stage otherwise.
+            manager.start(initializer=orphans.end_with, initargs=(os.getpid(),))
         with manager:
             queue = manager.Queue()
             drawer = threading.Thread(target=self._draw, args=(queue,), daemon=True)
