@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages.lib import evaluations, metrics, tensors, terminal
+from stages.lib import evaluations, guessing, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib import predictions as stored
 from stages.lib.evaluations import Cost, Evaluation
@@ -33,12 +33,12 @@ def main() -> None:
 
 def prior(train: list[Group], groups: list[Group], num_classes: int) -> np.ndarray:
     """Always the class frequencies of the training split."""
-    return metrics.prior_logits(labels(train), num_classes, len(groups))
+    return guessing.prior_logits(labels(train), num_classes, len(groups))
 
 
 def return_count(train: list[Group], groups: list[Group], num_classes: int) -> np.ndarray:
     """Logistic regression on the number of returns and their mean range."""
-    return metrics.return_count_logits(features(train), labels(train), features(groups), num_classes)
+    return guessing.return_count_logits(features(train), labels(train), features(groups), num_classes)
 
 
 def evaluate(

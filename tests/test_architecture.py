@@ -17,7 +17,7 @@ DOORS = {
     "ruamel": {"stages.lib.params"},
     "matplotlib": {"stages.lib.plots"},
     "trimesh": {"stages.lib.scenes"},
-    "sklearn": {"stages.lib.metrics"},
+    "sklearn": {"stages.lib.guessing"},
     "statsmodels": {"stages.lib.statistics"},
     "distributed": {"stages.lib.seeds"},
 }

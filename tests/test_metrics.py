@@ -8,8 +8,10 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import log_softmax
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score, roc_auc_score
 
-from stages.lib import metrics, statistics
+from stages.lib import guessing, metrics, statistics
 
 
 def test_binary_metrics_by_hand() -> None:
@@ -40,6 +42,34 @@ def test_multiclass_metrics_by_hand() -> None:
     assert measured.auroc == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_metrics_equal_scikit_learns(seed: int) -> None:
+    """On random predictions of two to five classes, some of them absent or never predicted, with equal scores."""
+    rng = np.random.default_rng(seed)
+    num_classes = 2 + seed % 4
+    labels = rng.integers(0, num_classes - (seed % 3 == 2), 60)
+    logits = np.round(rng.normal(size=(60, 1 if num_classes == 2 else num_classes)), 1)
+    measured = metrics.measure(logits, labels)
+    log_probability, guess = metrics.log_probabilities(logits), metrics.predicted(logits)
+    occurring = np.unique(labels)
+    assert log_probability == pytest.approx(log_softmax(log_probability, axis=1))
+    assert measured.loss == pytest.approx(
+        log_loss(labels, np.exp(log_probability), labels=range(num_classes))
+    )
+    assert measured.accuracy == pytest.approx(accuracy_score(labels, guess))
+    recalls = recall_score(labels, guess, labels=occurring, average=None, zero_division=0)
+    assert measured.balanced_accuracy == pytest.approx(recalls.mean())
+    f1 = f1_score(labels, guess, labels=occurring, average="macro", zero_division=0)
+    assert measured.f1 == pytest.approx(f1)
+    expected = confusion_matrix(labels, guess, labels=range(num_classes))
+    assert (metrics.confusion(logits, labels) == expected).all()
+    if len(occurring) > 1:
+        scores = log_probability - np.log1p(-np.exp(log_probability)) if num_classes == 2 else log_probability
+        ranked = [1] if num_classes == 2 else occurring
+        areas = [roc_auc_score(labels == label, scores[:, label]) for label in ranked]
+        assert measured.auroc == pytest.approx(np.mean(areas))
+
+
 def test_imbalance_shows_in_balanced_accuracy_only() -> None:
     labels = np.array([0] * 9 + [1])
     measured = metrics.measure(np.full((10, 1), -3.0), labels)
@@ -58,12 +88,12 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_prior_of_the_notebooks_data_has_the_known_entropy() -> None:
     labels = np.array([0] * 1009 + [1] * 67)
-    logits = metrics.prior_logits(labels, 2, len(labels))
+    logits = guessing.prior_logits(labels, 2, len(labels))
     assert metrics.measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
 
 
 def test_prior_survives_a_class_that_training_never_saw() -> None:
-    logits = metrics.prior_logits(np.array([0, 1, 1]), 3, 2)
+    logits = guessing.prior_logits(np.array([0, 1, 1]), 3, 2)
     assert np.isfinite(logits).all()
     assert metrics.predicted(logits).tolist() == [1, 1]
 
@@ -72,7 +102,7 @@ def test_return_count_reads_a_class_off_the_size() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     features = np.stack([100 + 50 * labels + rng.normal(0, 5, 200), rng.uniform(10, 20, 200)], axis=1)
-    logits = metrics.return_count_logits(features, labels, features, 2)
+    logits = guessing.return_count_logits(features, labels, features, 2)
     assert metrics.measure(logits, labels).balanced_accuracy > 0.95
 
 

@@ -83,7 +83,11 @@ def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
 
 
 def test_notebook_recipe_wants_a_dataset(shared_clone: Project) -> None:
-    for given, message in (([], "make notebook DATASET=folder"), (["nowhere"], "no folder 'nowhere'")):
+    for given, message in (
+        ([], "make notebook DATASET=folder"),
+        (["nowhere"], "no folder 'nowhere'"),
+        (["data/synthetic", "train.epoch=3"], "SET: Could not override 'train.epoch'"),
+    ):
         done = shared_clone.run(
             "python", "-m", "stages.lib.recipes", "notebook", *(given or [""]), check=False
         )

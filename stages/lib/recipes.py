@@ -15,6 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dvc.exceptions import InvalidArgumentError
+from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
+
 from stages.lib import terminal
 from stages.lib.terminal import UserError
 
@@ -57,7 +61,8 @@ def main() -> None:
         make_clone(Path.cwd(), clone)
         path = link_dataset(dataset, clone)
         settings = [*RECIPES[name], f"dataset.path={path}", *overrides]
-        run_pipeline(clone, settings)
+        apply(settings, clone)
+        run(["dvc", "repro", "headline", "report"], clone)
         copy_results(clone / "reports", Path("reports") / name)
     print(f"wrote reports/{name}/report.md")
 
@@ -80,25 +85,34 @@ def make_clone(project: Path, clone: Path) -> None:
         if (project / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, clone / name)
-    asked = subprocess.run(["dvc", "cache", "dir"], cwd=project, check=True, capture_output=True, text=True)
-    cache = (project / asked.stdout.strip()).resolve()
-    run(["dvc", "cache", "dir", "--local", str(cache)], clone)
+    cache = Repo(project).cache.local.path
+    (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
+    # Its lock file is of other settings, and DVC would parse and rewrite all of it after every stage.
+    (clone / "dvc.lock").unlink(missing_ok=True)
 
 
 def link_dataset(dataset: Path, clone: Path) -> str:
     """Makes the dataset known inside the clone, under a path that names no other folder's owner."""
     if dataset.resolve() == _SYNTHETIC.resolve():
         return _SYNTHETIC.as_posix()  # the clone's own stage provides it
-    # Overrides on DVC's command line have a grammar of their own; plain names need no quoting.
+    # Overrides have a grammar of their own; plain names need no quoting.
     link = clone / "data" / re.sub(r"[^A-Za-z0-9._-]+", "-", dataset.resolve().name)
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(dataset.resolve(), target_is_directory=True)
     return link.relative_to(clone).as_posix()
 
 
-def run_pipeline(clone: Path, settings: list[str]) -> None:
-    sets = [word for setting in settings for word in ("--set-param", setting)]
-    run(["dvc", "exp", "run", *sets, "headline", "report"], clone)
+def apply(settings: list[str], clone: Path) -> None:
+    """Writes settings into the clone's params.yaml, as `dvc exp run --set-param` does but for its seconds of
+    preparing an experiment that nobody could go back to.
+
+    Raises:
+        UserError: when a setting is malformed or names no key.
+    """
+    try:
+        apply_overrides(clone / "params.yaml", settings)
+    except InvalidArgumentError as error:
+        raise UserError(f"SET: {str(error.__cause__).splitlines()[0]}") from None
 
 
 def copy_results(source: Path, target: Path) -> None:
