@@ -5,7 +5,7 @@
 Writes a dataset of the notebook's size (1,076 groups) into a temporary folder. The yardstick
 (benchmarks/notebook.py) loads it and trains the notebook's six models in one process. The pipeline runs the
 notebook's recipe in a clone of this project with an empty cache: all stages with their processes and imports,
-export, evaluation and report, in float32 and in bfloat16. Takes about 15 minutes for 2 epochs, 45 with 10 too.
+export, evaluation and report, in float32 and in bfloat16. Takes about ten minutes for 2 epochs, 35 with 10 too.
 """
 
 from __future__ import annotations

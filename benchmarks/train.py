@@ -34,6 +34,7 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/train.py` works as w
 
 from benchmarks import export as export_benchmark  # noqa: E402
 from benchmarks import notebook  # noqa: E402
+from benchmarks.recipe import notebook_settings  # noqa: E402
 from stages import export, train_late  # noqa: E402
 from stages import train as train_stage  # noqa: E402
 from stages.lib import devices, networks, params, runs, seeds, tensors, training  # noqa: E402
@@ -146,7 +147,7 @@ def time_notebook(name: str, data: Data, threads: int) -> Measurement:
 
 def time_engine(name: str, data: Data, precision: str, threads: int, settings: Params) -> Measurement:
     devices.prepare_process(threads)
-    recipe = replace(notebook_recipe(settings), precision=precision)
+    recipe = one_epoch(precision)
     sizes = runs.architecture(data.manifest, settings.network)
     inputs = data.cached
     if name == "late":
@@ -162,10 +163,10 @@ def time_engine(name: str, data: Data, precision: str, threads: int, settings: P
     return Measurement(run.epoch_s[0], devices.peak_memory_mib(_CPU))
 
 
-def notebook_recipe(settings: Params) -> Recipe:
-    """One epoch of the notebook's training."""
-    train = replace(settings.train, epochs=1, batch_size=32, learning_rate=1e-4, schedule="constant")
-    return seeds.recipe_of(train)
+def one_epoch(precision: str) -> Recipe:
+    """Of the notebook's training."""
+    settings = notebook_settings("train.epochs=1", f"train.precision={precision}")
+    return seeds.recipe_of(settings.train)
 
 
 def seeds_parallel(data: Data, folder: Path, settings: Params) -> float:
@@ -178,7 +179,7 @@ def seeds_parallel(data: Data, folder: Path, settings: Params) -> float:
             seeds.train_one,
             partial(networks.build, "addition", sizes),
             partial(train_stage.load_splits, data.folder, data.manifest),
-            recipe=replace(notebook_recipe(settings), epochs=2),
+            recipe=replace(one_epoch("float32"), epochs=2),
             setting=replace(seeds.setting_of(settings.train, _CPU), threads=1),
             files=Scratch(folder / f"scratch-{count}"),
         )

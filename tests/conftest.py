@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -37,15 +38,23 @@ TINY = {
 }
 
 
-def environment() -> dict[str, str]:
-    """That of a user who has activated this environment."""
-    return os.environ | {
+def as_user(folder: Path) -> dict[str, Any]:
+    """Options of a process as a user starts it who has activated this environment; its output is one text."""
+    names = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.com",
         "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@example.com",
+    }
+    return {
+        "cwd": folder,
+        "env": os.environ | names,
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
     }
 
 
@@ -57,16 +66,7 @@ class Project:
 
     def run(self, *command: str, check: bool = True, timeout: int = 600) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project; its output comes back as text, stdout and stderr in one."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
+        done = subprocess.run(command, timeout=timeout, **as_user(self.folder))
         assert not check or done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-4000:]}"
         return done
 
@@ -133,17 +133,7 @@ def nothing_left_running() -> Iterator[None]:
 
 
 def start(project: Project, command: list[str], **options: object) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
+    process = subprocess.Popen(command, start_new_session=True, **as_user(project.folder), **options)
     _started.append(process)
     return process
 

@@ -150,7 +150,7 @@ def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
     process.communicate()
     assert states, "an unfinished seed leaves a state"
     said = project.run(*STAGE).stdout
-    assert re.search(r"^seed 0 goes on after epoch [1-9]", said, re.M)
+    assert re.search(r"^addition: seed 0, epoch [1-9]\d*/40: .*, going on from here$", said, re.M)
     assert results(project) == expected
     assert not list(project.path(".scratch").rglob("*.run.safetensors")), "a finished seed keeps no state"
     assert not list(project.path(".scratch").rglob("*.tmp"))
@@ -169,12 +169,18 @@ def wait_for_state(project: Project) -> list[Path]:
     return []
 
 
-def test_orphans_stop_by_themselves(long_run: Project, tmp_path: Path) -> None:
-    project = clone_of(long_run, tmp_path / "clone")
+def start_endless(long_run: Project, folder: Path, command: list[str]) -> subprocess.Popen[str]:
+    """A run that only a hit ends, past its first saved epoch."""
+    project = clone_of(long_run, folder)
     forget(project)
     project.set(train__epochs=10_000)
-    process = start(project, DVC)
+    process = start(project, command)
     assert wait_for_state(project)
+    return process
+
+
+def test_orphans_stop_by_themselves(long_run: Project, tmp_path: Path) -> None:
+    process = start_endless(long_run, tmp_path / "clone", DVC)
     stage = stage_of(process)
     assert stage is not None
     processes = [stage, *workers_of(stage)]
@@ -303,11 +309,7 @@ def test_numerical_fault_names_its_place_and_keeps_other_seeds(long_run: Project
 
 
 def test_killed_worker_is_one_line(long_run: Project, tmp_path: Path) -> None:
-    project = clone_of(long_run, tmp_path / "clone")
-    forget(project)
-    project.set(train__epochs=10_000)
-    process = start(project, STAGE)
-    assert wait_for_state(project)
+    process = start_endless(long_run, tmp_path / "clone", STAGE)
     kill_worker(process)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in output, output

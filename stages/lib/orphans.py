@@ -37,11 +37,11 @@ def deaf_to_interrupts() -> Iterator[None]:
     They would answer with a traceback each. The parent hears of it when this ends.
     """
     resource_tracker.ensure_running()  # its start would lift the mask
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch(parent: int) -> None:

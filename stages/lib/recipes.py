@@ -85,7 +85,8 @@ def make_clone(project: Path, clone: Path) -> None:
         if (project / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, clone / name)
-    cache = Repo(project).cache.local.path
+    with Repo(project) as repo:
+        cache = repo.cache.local.path
     (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
     # Its lock file is of other settings, and DVC would parse and rewrite all of it after every stage.
     (clone / "dvc.lock").unlink(missing_ok=True)

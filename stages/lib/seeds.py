@@ -124,7 +124,7 @@ def train_one(
 
     saved = files.load(seed)
     if saved is not None:
-        terminal.report_line(f"seed {seed} goes on after epoch {len(saved.history)}")
+        tell(_report(seed, saved, recipe.epochs, len(train), is_resumed=True))
     try:
         run = training.fit(
             network,
@@ -149,7 +149,15 @@ def train_one(
     return Run(run.history, run.best_epoch, run.epoch_s, run.peak_memory_mib)
 
 
-def _report(seed: int, run: Run, epochs: int, num_samples: int, *, is_done: bool = False) -> Report:
+def _report(
+    seed: int,
+    run: Run,
+    epochs: int,
+    num_samples: int,
+    *,
+    is_done: bool = False,
+    is_resumed: bool = False,
+) -> Report:
     last = run.history[-1]
     return Report(
         seed=seed,
@@ -160,6 +168,7 @@ def _report(seed: int, run: Run, epochs: int, num_samples: int, *, is_done: bool
         samples_per_s=num_samples / run.epoch_s[-1],
         left_s=0.0 if is_done else (epochs - last.epoch) * run.epoch_s[-1],
         is_done=is_done,
+        is_resumed=is_resumed,
     )
 
 

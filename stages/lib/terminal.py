@@ -89,19 +89,25 @@ class Report(NamedTuple):
     samples_per_s: float
     left_s: float  # at this speed
     is_done: bool  # whether the seed is finished, perhaps before its last epoch
+    is_resumed: bool = False  # whether the epoch is an earlier, interrupted run's last
 
     def __str__(self) -> str:
+        what_next = f"{tqdm.format_interval(self.left_s)} left"
+        if self.is_done:
+            what_next = "done"
+        elif self.is_resumed:
+            what_next = "going on from here"
         return (
             f"seed {self.seed}, epoch {self.epoch}/{self.epochs}: train {self.train_loss:.4f}, "
-            f"validation {self.valid_loss:.4f}; {self.samples_per_s:,.0f} samples/s, "
-            + ("done" if self.is_done else f"{tqdm.format_interval(self.left_s)} left")
+            f"validation {self.valid_loss:.4f}; {self.samples_per_s:,.0f} samples/s, {what_next}"
         )
 
 
 class SeedProgress:
     """Progress of several training runs at once: a line for each seed.
 
-    Where the output is no terminal, a seed's line is written when it is done, and now and then before.
+    Where the output is no terminal, a seed's line is written when it goes on, when it is done, and now and
+    then between.
     """
 
     def __init__(self, label: str, seeds: list[int]) -> None:
@@ -130,7 +136,7 @@ class SeedProgress:
             bar.set_description_str(f"{self._label}: {report}", refresh=True)
             return
         is_due = time.monotonic() - self._written_s[report.seed] > _LINE_EVERY_S
-        if is_due or report.is_done:
+        if is_due or report.is_done or report.is_resumed:
             self._written_s[report.seed] = time.monotonic()
             report_line(f"{self._label}: {report}")
 
