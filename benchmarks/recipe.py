@@ -76,7 +76,7 @@ def main() -> None:
         settings = replace(settings, dataset=replace(settings.dataset, path=str(dataset)))
         for recipe, chosen in {"notebook": plain, "default": settings}.items():
             # A recipe is how to train, not what, nor what on.
-            chosen = replace(settings, train=chosen.train, export=chosen.export)
+            chosen = replace(settings, train=chosen.train, export=chosen.export, network=chosen.network)
             courses[recipe] = follow(Path(folder) / recipe, chosen, given.seeds)
     figures = {
         name: compare(name, courses["notebook"], courses["default"], given.seeds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -45,6 +47,21 @@ LATE = fusions.names("late")
 )
 def test_parameter_counts_are_the_notebooks(name: str, parameters: int) -> None:
     assert networks.count_parameters(networks.build(name, NOTEBOOK)) == parameters
+
+
+@pytest.mark.parametrize("name", ["rgb", "addition", "late"])
+def test_initial_weights_have_the_variance_that_was_asked_for(name: str) -> None:
+    for init, variance in (("pytorch", 1 / 3), ("lecun", 1.0)):
+        torch.manual_seed(0)
+        network = networks.build(name, replace(NOTEBOOK, init=init))
+        layers = [
+            layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+        ]
+        assert len(layers) >= 6
+        for layer in layers:
+            fan_in = layer.weight[0].numel()
+            if layer.weight.numel() > 1000:
+                assert float(layer.weight.var()) * fan_in == pytest.approx(variance, rel=0.1)
 
 
 def test_late_fusion_trains_41_weights() -> None:

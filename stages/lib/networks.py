@@ -6,7 +6,9 @@ K = logits: 1 for two classes, else one per class
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,10 +16,12 @@ from torch import Tensor, nn
 from stages.lib import fusions
 from stages.lib.fusions.base import IntermediateFusion, LateFusion
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """All sizes that a network is built from: those of the data and those of params.yaml."""
+    """All that a network is built from: sizes of the data, sizes and initial weights of params.yaml."""
 
     rgb_channels: int
     lidar_channels: int
@@ -27,6 +31,7 @@ class Architecture:
     intermediate_channels: tuple[int, ...]
     hidden: tuple[int, ...]
     late_hidden: int
+    init: str = "pytorch"  # or "lecun"
 
 
 def encoder(in_channels: int, channels: tuple[int, ...]) -> nn.Sequential:
@@ -109,22 +114,31 @@ def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNe
         ValueError: when there is no network of this name.
     """
     if name in ("rgb", "lidar"):
-        return UnimodalNet(name, architecture)
+        return _initialized(UnimodalNet(name, architecture), architecture.init)
     fusion = fusions.load(name)
     if issubclass(fusion, IntermediateFusion):
-        return IntermediateNet(fusion, architecture)
-    return LateNet(
-        UnimodalNet("rgb", architecture),
-        UnimodalNet("lidar", architecture),
-        build_head(name, architecture),
-    )
+        return _initialized(IntermediateNet(fusion, architecture), architecture.init)
+    nets = [_initialized(UnimodalNet(sensor, architecture), architecture.init) for sensor in ("rgb", "lidar")]
+    return LateNet(*nets, build_head(name, architecture))
 
 
 def build_head(name: str, architecture: Architecture) -> LateFusion:
     """The untrained head of a late fusion: all of it that trains."""
     fusion = fusions.load(name)
     assert issubclass(fusion, LateFusion), f"{name} is no late fusion"
-    return fusion(architecture.num_logits, architecture.late_hidden)
+    return _initialized(fusion(architecture.num_logits, architecture.late_hidden), architecture.init)
+
+
+def _initialized(network: Net, init: str) -> Net:
+    """PyTorch's uniform initial weights, or those widened to LeCun's variance of one over the fan-in (1998).
+
+    PyTorch's variance is a third of that, so that signals fade from layer to layer.
+    """
+    if init == "lecun":
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.weight.data.mul_(math.sqrt(3))
+    return network
 
 
 def count_parameters(network: nn.Module, *, trainable_only: bool = False) -> int:

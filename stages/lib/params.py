@@ -150,6 +150,7 @@ class Network:
     intermediate_channels: tuple[Count, Count, Count]
     hidden: tuple[Count, Count]
     late_hidden: Count
+    init: Literal["pytorch", "lecun"]
 
 
 @_group

@@ -32,6 +32,7 @@ NOTEBOOK = [
     "dataset.lidar.orientation=as-is",
     "dataset.test_fraction=0",
     "export.normalize=false",
+    "network.init=pytorch",
     "train.epochs=2",
     "train.batch_size=32",
     "train.learning_rate=1e-4",

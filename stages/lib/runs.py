@@ -35,7 +35,7 @@ TIMING = Path("reports/timing")
 
 
 def architecture(manifest: Manifest, network: Network) -> Architecture:
-    """Sizes of the networks for this data and these settings."""
+    """What networks are built from, for this data and these settings."""
     return Architecture(
         rgb_channels=manifest.channels["rgb"],
         lidar_channels=manifest.channels["lidar"],
@@ -45,6 +45,7 @@ def architecture(manifest: Manifest, network: Network) -> Architecture:
         intermediate_channels=network.intermediate_channels,
         hidden=network.hidden,
         late_hidden=network.late_hidden,
+        init=network.init,
     )
 
 
