@@ -89,7 +89,7 @@ def render(settings: Params) -> list[View]:
 def write_dataset(folder: Path, splits: list[str], views: list[View], settings: Params) -> None:
     """Writes a FiftyOneDataset with a group for each entry of `splits`."""
     groups = make_groups(folder, splits, views, settings)
-    groups = terminal.progress(groups, "writing", len(splits), "groups")
+    groups = terminal.progress(groups, "writing", len(splits), "group")
     datasets.write(folder, f"benchmark {len(splits)}", groups, seed=0)
 
 

@@ -54,7 +54,7 @@ def evaluate(
     ]
     stored.write(name, predictions)
     no_cost = Cost(None, None, None, None)
-    evaluations.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions)))
+    evaluations.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions), {}))
 
 
 def labels(groups: list[Group]) -> np.ndarray:

@@ -12,12 +12,13 @@ import sys
 
 import torch
 
-from stages.lib import cost, devices, evaluations, fusions, params, runs, tensors, terminal, training
+from stages.lib import cost, devices, evaluations, fusions, params, probing, runs, tensors, terminal, training
 from stages.lib import manifest as manifests
 from stages.lib import predictions as stored
-from stages.lib.evaluations import Evaluation
+from stages.lib.evaluations import Evaluation, Probes
 from stages.lib.manifest import Manifest
 from stages.lib.networks import Architecture
+from stages.lib.params import Evaluate
 from stages.lib.predictions import Predictions
 from stages.lib.tensors import Split
 
@@ -32,6 +33,7 @@ def main() -> None:
     devices.prepare_process(torch.get_num_threads())
     predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
     stored.write(name, predictions)
+    probes = probe_seeds(name, settings.seeds, manifest, sizes, settings.evaluate, device)
     network = runs.load_network(name, settings.seeds[0], sizes)
     evaluations.write(
         Evaluation(
@@ -39,6 +41,7 @@ def main() -> None:
             kind="unimodal" if name in ("rgb", "lidar") else fusions.kind(name),
             cost=cost.count(network, sizes),
             seeds=stored.measure_seeds(predictions),
+            probes=probes,
         )
     )
     evaluations.write_timing(name, cost.latency(network, sizes, device, threads=settings.train.threads))
@@ -57,11 +60,29 @@ def predict_splits(
     for split_name in [split for split in manifest.splits() if split != "train"]:
         split = Split(tensors.FOLDER, manifest, split_name)
         groups = tensors.read_groups(tensors.FOLDER, split_name)
-        for seed in terminal.progress(seeds, f"{name} on {split_name}", len(seeds), "seeds"):
+        for seed in terminal.progress(seeds, f"{name} on {split_name}", len(seeds), "seed"):
             network = runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
             logits = training.predict(network, split, batch_size, device)
             predictions.append(Predictions(seed, split_name, groups, logits.numpy()))
     return predictions
+
+
+def probe_seeds(
+    name: str,
+    seeds: list[int],
+    manifest: Manifest,
+    sizes: Architecture,
+    settings: Evaluate,
+    device: torch.device,
+) -> dict[int, Probes]:
+    """What every seed's model makes of missing, shuffled and corrupted sensors."""
+    split = Split(tensors.FOLDER, manifest, "test" if manifest.has_test_split else "validation")
+    blanks = probing.blanks(settings.missing, Split(tensors.FOLDER, manifest, "train"))
+    networks = {
+        seed: runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
+        for seed in seeds
+    }
+    return probing.probe(networks, split, settings, blanks, device, f"{name} with corrupted sensors")
 
 
 if __name__ == "__main__":

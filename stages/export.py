@@ -59,7 +59,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         writer = Writer(tensors.FOLDER, sorted({group.label for group in groups}))
         how = decoding_settings(groups, dataset, settings, pool)
         written = write_groups(reader, groups, how, dataset, settings, pool)
-        for group, result in terminal.progress(written, "exporting", len(groups), "groups"):
+        for group, result in terminal.progress(written, "exporting", len(groups), "group"):
             if isinstance(result, str):
                 data_checks.error("unreadable", result)
             elif admit(group, result, data_checks):

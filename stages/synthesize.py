@@ -34,7 +34,7 @@ def synthesize(settings: Synthetic) -> None:
     (FOLDER / "data").mkdir(parents=True)
     plan = scenes.plan(settings)
     total = sum(len(scene.labels) for scene in plan)
-    groups = terminal.progress(render_groups(plan, settings), "rendering", total, "groups")
+    groups = terminal.progress(render_groups(plan, settings), "rendering", total, "group")
     datasets.write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
 
 

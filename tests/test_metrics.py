@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import log_softmax
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+)
 
-from stages.lib import guessing, metrics, statistics
+from stages.lib import guessing, metrics, resampling, statistics
+from stages.lib.resampling import Draws
+from stages.lib.statistics import Accuracies, Contrast
 
 
 def test_binary_metrics_by_hand() -> None:
@@ -25,6 +37,11 @@ def test_binary_metrics_by_hand() -> None:
     assert measured.balanced_accuracy == 0.5
     assert measured.f1 == pytest.approx(0.5)
     assert measured.auroc == pytest.approx(0.75)
+    # Ranked 1, 0, 1, 0: precision 1 at the first and 2/3 at the second hit.
+    assert measured.average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert measured.brier == pytest.approx((0.2**2 + 0.6**2 + 0.6**2 + 0.1**2) / 4)
+    assert measured.f1_rare == pytest.approx(0.5)
+    assert metrics.confusion(logits, labels).tolist() == [[1, 1], [1, 1]]
     # Four bins of one sample: confidences 0.8, 0.6, 0.6, 0.9; right, wrong, wrong, right.
     assert measured.ece == pytest.approx((0.2 + 0.6 + 0.6 + 0.1) / 4)
 
@@ -40,6 +57,10 @@ def test_multiclass_metrics_by_hand() -> None:
     assert measured.balanced_accuracy == pytest.approx(2 / 3)
     assert measured.f1 == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert measured.auroc == pytest.approx(1.0)
+    assert measured.f1_rare == 0, "of classes 0 and 1, equally rare, the last, which is never predicted"
+    squares = [0.3**2 + 0.2**2 + 0.1**2, 0.5**2 + 0.7**2 + 0.2**2, 2 * 0.1**2 + 0.2**2, 2 * 0.2**2 + 0.4**2]
+    assert measured.brier == pytest.approx(sum(squares) / 4)
+    assert metrics.confusion(logits, labels).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -68,6 +89,13 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
         ranked = [1] if num_classes == 2 else occurring
         areas = [roc_auc_score(labels == label, scores[:, label]) for label in ranked]
         assert measured.auroc == pytest.approx(np.mean(areas))
+        precisions = [average_precision_score(labels == label, scores[:, label]) for label in ranked]
+        assert measured.average_precision == pytest.approx(np.mean(precisions))
+    rarest = min(occurring, key=lambda label: ((labels == label).sum(), -label))
+    assert measured.f1_rare == pytest.approx(f1_score(labels == rarest, guess == rarest, zero_division=0))
+    assert measured.brier == pytest.approx(
+        brier_score_loss(labels, np.exp(log_probability), labels=range(num_classes))
+    )
 
 
 def test_imbalance_shows_in_balanced_accuracy_only() -> None:
@@ -155,30 +183,115 @@ def test_five_contrasts_need_eight_seeds() -> None:
     assert statistics.seeds_needed(1) == 6
 
 
+def made_up(
+    gains: dict[str, float], *, num_seeds: int, num_scenes: int = 200, spread: float = 0.002, seed: int = 3
+) -> tuple[dict[str, Accuracies], Draws]:
+    """Models that are right more often by so much, under seeds that differ by so little."""
+    rng = np.random.default_rng(seed)
+    draws = resampling.draw(num_seeds, num_scenes, 1000)
+    weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
+    easy = rng.normal(0.8, 0.05, num_scenes)
+    found = {}
+    for name, gain in gains.items():
+        scores = easy + gain + rng.normal(0, 0.02, num_scenes) + rng.normal(0, spread, (num_seeds, 1))
+        found[name] = Accuracies(scores.mean(axis=1), weights @ scores.T)
+    return found, draws
+
+
+def family(gains: dict[str, float], **options: Any) -> dict[str, Contrast]:
+    """Every model against the first."""
+    accuracies, draws = made_up(gains, **options)
+    first, *others = gains
+    claims = statistics.contrast_family(accuracies, [(name, first) for name in others], draws, 0.95, 0.01)
+    return {claim.model: claim for claim in claims}
+
+
 def test_a_claim_needs_enough_seeds() -> None:
-    rng = np.random.default_rng(3)
-    for count, decided in ((4, False), (8, True)):
-        base = rng.normal(0.5, 0.001, (count, 30))
-        losses = {"a": base, **{name: base + 0.2 + rng.normal(0, 0.001, (count, 30)) for name in "bcdef"}}
-        scenes = [str(i) for i in range(30)]
-        assert {c.decided for c in statistics.contrasts(losses, "a", scenes, 0.95)} == {decided}
+    gains = {"a": 0.0, **dict.fromkeys("bcdef", -0.2)}
+    assert {claim.outcome for claim in family(gains, num_seeds=4).values()} == {"not decided"}
+    assert {claim.outcome for claim in family(gains, num_seeds=8).values()} == {"worse"}
+
+
+def test_better_worse_and_tied() -> None:
+    claims = family({"a": 0.0, "b": 0.1, "c": -0.1, "d": 0.0005}, num_seeds=10)
+    assert {name: claim.outcome for name, claim in claims.items()} == {
+        "b": "better",
+        "c": "worse",
+        "d": "tied",
+    }
+    assert claims["b"].probability == 1 and claims["c"].probability == 0
+    assert claims["b"].difference == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_tie_takes_more_than_no_difference() -> None:
+    """Seeds that differ by three points can't show that models differ by less than one."""
+    claims = family({"a": 0.0, "b": 0.0}, num_seeds=6, spread=0.03)
+    assert claims["b"].outcome == "not decided"
 
 
 def test_a_claim_needs_more_than_one_lucky_scene() -> None:
     """Ten seeds agree, but all of the difference comes from one scene of six."""
-    base = np.random.default_rng(5).normal(0.5, 0.001, (10, 6))
-    other = base.copy()
-    other[:, 0] += 2.0
-    (contrast,) = statistics.contrasts({"a": base, "b": other}, "a", list("uvwxyz"), 0.95)
+    draws = resampling.draw(10, 6, 1000)
+    labels, scenes = np.tile([0, 1], 12), np.repeat(np.arange(6), 4)
+    right = np.ones((10, 24), bool)
+    other = right.copy()
+    other[:, :4] = False
+    logits = {
+        name: np.where(hits == (labels == 1), 1.0, -1.0)[..., None]
+        for name, hits in (("a", right), ("b", other))
+    }
+    accuracies = {name: statistics.accuracies(part, labels, scenes, draws) for name, part in logits.items()}
+    (contrast,) = statistics.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
     assert contrast.p_holm is not None and contrast.p_holm < 0.05
-    assert contrast.over_seeds.low is not None and contrast.over_seeds.low > 0
-    assert not contrast.decided
+    assert contrast.outcome == "not decided"
 
 
 def test_one_seed_gives_no_p_value() -> None:
-    losses = {"a": np.zeros((1, 4)), "b": np.ones((1, 4))}
-    (contrast,) = statistics.contrasts(losses, "a", list("wxyz"), 0.95)
-    assert contrast.p is None and not contrast.decided
+    (claim,) = family({"a": 0.0, "b": -0.3}, num_seeds=1).values()
+    assert claim.p is None and claim.p_tied is None and claim.outcome == "not decided"
+    assert claim.two_way.high is not None and claim.two_way.high < 0, "scenes alone still give an interval"
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    differences = np.array([0.002, -0.003, 0.004, 0.001, -0.002])
+    below = stats.ttest_1samp(differences, -0.01, alternative="greater").pvalue
+    above = stats.ttest_1samp(differences, 0.01, alternative="less").pvalue
+    assert statistics.equivalence_p(differences, 0.01) == pytest.approx(max(below, above))
+    assert statistics.equivalence_p(np.zeros(5), 0.01) == 0
+    assert statistics.equivalence_p(np.full(5, 0.02), 0.01) == 1
+
+
+def test_all_right_gives_wilsons_interval() -> None:
+    """20 scenes of a class and 10 of the other, all right under every seed."""
+    labels = np.array([0] * 20 + [1] * 10)
+    scenes = np.arange(30)
+    draws = resampling.draw(3, 30, 200)
+    logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
+    found = statistics.accuracies(logits, labels, scenes, draws)
+    interval = statistics.interval_of_accuracy(found, labels, scenes, draws, 0.95)
+    expected = [stats.binomtest(n, n).proportion_ci(0.95, method="wilson").low for n in (20, 10)]
+    assert (interval.low, interval.high) == (pytest.approx(np.mean(expected)), 1.0)
+
+
+def test_seeds_share_of_the_uncertainty() -> None:
+    for spread, share in ((0.1, 1.0), (0.00001, 0.0)):
+        accuracies, draws = made_up({"a": 0.0}, num_seeds=10, spread=spread)
+        resampled = resampling.over_seeds(accuracies["a"].resampled, draws)
+        assert statistics.seed_share(accuracies["a"].measured, resampled) == pytest.approx(share, abs=0.1)
+
+
+def test_few_seeds_that_differ_get_students_interval() -> None:
+    """With all the spread in four seeds, the two-way interval is about Student's over these seeds."""
+    accuracies, draws = made_up({"a": 0.0}, num_seeds=4, spread=0.1)
+    found = accuracies["a"].measured
+    student = statistics.interval_over_seeds(found, 0.95)
+    two_way = statistics.two_way_interval(
+        found, resampling.over_seeds(accuracies["a"].resampled, draws), 200, 0.95
+    )
+    assert student.high is not None and two_way.high is not None and two_way.low is not None
+    assert two_way.high - two_way.low == pytest.approx(2 * (student.high - student.mean), rel=0.15)
+    clipped = statistics.two_way_interval(found, np.linspace(0.5, 1, 100), 200, 0.95, (0.0, 0.9))
+    assert clipped.high == 0.9
 
 
 def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:

@@ -37,10 +37,22 @@ def count(network: nn.Module, sizes: Architecture) -> Cost:
 
 @torch.no_grad()
 def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, threads: int) -> dict[str, Any]:
-    """Median time of one sample through the network, in milliseconds, after a warm-up."""
+    """Median time of one forward pass in milliseconds, of one sample and of 32, after a warm-up."""
     torch.set_num_threads(threads)
     network = network.to(device, memory_format=torch.channels_last)
-    inputs = [tensor.to(memory_format=torch.channels_last) for tensor in _sample(sizes, device)]
+    return {
+        "latency_ms": _latency_ms(network, sizes, device, 1),
+        "latency_32_ms": _latency_ms(network, sizes, device, 32),
+        "device": device.type,
+        "threads": threads,
+    }
+
+
+def _latency_ms(network: nn.Module, sizes: Architecture, device: torch.device, batch_size: int) -> float:
+    inputs = [
+        tensor.expand(batch_size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        for tensor in _sample(sizes, device)
+    ]
     times_ms = []
     for _ in range(_WARM_UP + _REPETITIONS):
         started = time.perf_counter()
@@ -48,12 +60,7 @@ def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, th
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times_ms.append((time.perf_counter() - started) * 1000)
-    return {
-        "latency_ms": statistics.median(times_ms[_WARM_UP:]),
-        "batch_size": 1,
-        "device": device.type,
-        "threads": threads,
-    }
+    return statistics.median(times_ms[_WARM_UP:])
 
 
 def _sample(sizes: Architecture, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,10 @@ class Metrics:
     accuracy: float
     balanced_accuracy: float  # mean recall over the classes that occur
     f1: float  # macro average
+    f1_rare: float  # of the rarest class of the split
     auroc: float | None  # macro average, one class against the rest
+    average_precision: float | None  # the same, under the precision-recall curve
+    brier: float  # mean squared error of the probabilities
     ece: float  # expected calibration error
 
 
@@ -40,6 +43,17 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Probes:
+    """One seed's balanced accuracy under states of its sensors, on the test split or, without one, validation."""
+
+    clean: float
+    missing: dict[str, float]  # by the sensor that is missing: its own ones, and "both"
+    shuffled: dict[str, float]  # by the sensor whose inputs come from other groups; empty: not asked for
+    # By sensor, corruption and severity, 0 being none: of `evaluate.corrupted_groups` of the samples.
+    corrupted: dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model's results."""
 
@@ -47,6 +61,7 @@ class Evaluation:
     kind: str  # "unimodal", "intermediate", "late" or "baseline"
     cost: Cost
     seeds: dict[int, dict[str, Metrics]]  # by seed and split
+    probes: dict[int, Probes]  # by seed; empty for baselines, which see no sensor
 
 
 def write(evaluation: Evaluation) -> None:
@@ -81,4 +96,5 @@ def read(name: str) -> Evaluation:
             int(seed): {split: Metrics(**values) for split, values in by_split.items()}
             for seed, by_split in content["seeds"].items()
         },
+        probes={int(seed): Probes(**probes) for seed, probes in content["probes"].items()},
     )

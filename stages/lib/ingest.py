@@ -67,7 +67,7 @@ def main() -> None:
         first = next(groups, None)
         if first is None:
             raise UserError(f"{raw}: no pair can be read; the first one: {left_out[0]}")
-        shown = terminal.progress(itertools.chain([first], groups), "converting", len(pairs), "pairs")
+        shown = terminal.progress(itertools.chain([first], groups), "converting", len(pairs), "pair")
         datasets.write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
         require_usable(counts, raw)
         (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))

@@ -9,7 +9,7 @@ N = samples;  K = logits: 1 for two classes, else one per class;  L = classes
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from stages.lib.evaluations import Metrics
 
@@ -39,12 +39,20 @@ def measure(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]) -> M
     """All metrics of a split's predictions."""
     log_probability = log_probabilities(logits)
     counts = confusion(logits, labels)
+    areas = [
+        ranked_areas(ranking_score(log_probability, label), labels == label, np.ones((1, len(labels))))
+        for label in ranked_classes(labels, log_probability.shape[1])
+    ]
+    auroc, average_precision = np.mean(areas, axis=0)[:, 0].tolist() if areas else (None, None)
     return Metrics(
         loss=float(sample_losses(logits, labels).mean()),
         accuracy=float(counts.trace() / len(labels)),
         balanced_accuracy=balanced_accuracy(counts),
         f1=macro_f1(counts),
-        auroc=auroc(log_probability, labels),
+        f1_rare=float(f1_scores(counts)[rarer_class(counts.sum(axis=1))]),
+        auroc=auroc,
+        average_precision=average_precision,
+        brier=float(sample_briers(log_probability, labels).mean()),
         ece=calibration_error(log_probability, log_probability.argmax(axis=1) == labels),
     )
 
@@ -64,33 +72,65 @@ def balanced_accuracy(counts: Int[np.ndarray, "L L"]) -> float:
 
 
 def macro_f1(counts: Int[np.ndarray, "L L"]) -> float:
-    """Mean F1 over the classes that occur, from a confusion matrix; 0 for a class that is never met."""
-    occurs = counts.sum(axis=1) > 0
-    return float(
-        (2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1))[occurs].mean()
-    )
+    """Mean F1 over the classes that occur, from a confusion matrix."""
+    return float(f1_scores(counts)[counts.sum(axis=1) > 0].mean())
 
 
-def auroc(log_probability: Float[np.ndarray, "N L"], labels: Int[np.ndarray, "N"]) -> float | None:
-    """Area under the ROC curve, averaged over the classes that occur, each against the rest.
+def f1_scores(counts: Int[np.ndarray, "L L"]) -> Float[np.ndarray, "L"]:
+    """F1 of each class, from a confusion matrix; 0 for a class that is never met."""
+    return 2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)
 
-    None when only one class occurs. Two classes give the usual binary area.
+
+def rarer_class(counts: Num[np.ndarray, "L"]) -> int:
+    """The class with the fewest samples of those that occur; of equals the last, the usual positive one."""
+    present = np.flatnonzero(counts)[::-1]
+    return int(present[counts[present].argmin()])
+
+
+def ranked_classes(labels: Int[np.ndarray, "N"], num_classes: int) -> list[int]:
+    """The classes that are each ranked against the rest; of two only the second; none if just one occurs."""
+    occurring = np.unique(labels).tolist()
+    if len(occurring) < 2:
+        return []
+    return [1] if num_classes == 2 else occurring
+
+
+def ranking_score(log_probability: Float[np.ndarray, "N L"], label: int) -> Float[np.ndarray, "N"]:
+    """What ranks samples by how much they look like a class.
+
+    Of two classes it is the log-odds: they rank like the probability, without its ties at 0 and 1.
     """
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        return None
     if log_probability.shape[1] == 2:
-        # The log-odds rank like the probability, without its ties at 0 and 1.
-        return _area(log_probability[:, 1] - log_probability[:, 0], labels == 1)
-    return float(np.mean([_area(log_probability[:, index], labels == index) for index in classes]))
+        return log_probability[:, label] - log_probability[:, 1 - label]
+    return log_probability[:, label]
 
 
-def _area(scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"]) -> float:
-    """Share of pairs of a positive and another sample in which the first scores higher; equal ones count half."""
-    _, rank = np.unique(scores, return_inverse=True)
-    hits, misses = (np.bincount(rank[part], minlength=rank.max() + 1) for part in (positive, ~positive))
-    won = hits @ (np.cumsum(misses) - misses / 2)
-    return float(won / (hits.sum() * misses.sum()))
+def ranked_areas(
+    scores: Float[np.ndarray, "N"], positive: Bool[np.ndarray, "N"], weights: Float[np.ndarray, "D N"]
+) -> Float[np.ndarray, "2 D"]:
+    """Area under the ROC curve and average precision of weighted samples; equal scores share a rank.
+
+    The first is the share of pairs of a positive and another sample in which the first scores higher, where
+    equal ones count half. NaN where weights leave no sample of either kind.
+    """
+    order = np.argsort(-scores, kind="stable")
+    first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of each run of equal scores
+    weights, positive = weights[:, order], positive[order]
+    hits, misses = (np.add.reduceat(weights * part, first, axis=1) for part in (positive, ~positive))
+    hits_so_far, misses_so_far = hits.cumsum(axis=1), misses.cumsum(axis=1)
+    num_hits, num_misses = hits_so_far[:, -1], misses_so_far[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        auroc = (misses * (hits_so_far - hits / 2)).sum(axis=1) / (num_hits * num_misses)
+        precision = hits_so_far / np.maximum(hits_so_far + misses_so_far, 1)
+        return np.stack([auroc, (hits * precision).sum(axis=1) / num_hits])
+
+
+def sample_briers(
+    log_probability: Float[np.ndarray, "N L"], labels: Int[np.ndarray, "N"]
+) -> Float[np.ndarray, "N"]:
+    """Squared error of each sample's probabilities (Brier 1950); halved for two classes, as is usual."""
+    squares = (np.exp(log_probability) - np.eye(log_probability.shape[1])[labels]) ** 2
+    return squares.sum(axis=1) / (2 if log_probability.shape[1] == 2 else 1)
 
 
 def calibration_error(log_probability: Float[np.ndarray, "N L"], correct: np.ndarray) -> float:
@@ -99,7 +139,14 @@ def calibration_error(log_probability: Float[np.ndarray, "N L"], correct: np.nda
     Source: Naeini et al. 2015; equal mass after Nguyen and O'Connor 2015.
     """
     confidence = np.exp(log_probability.max(axis=1))
-    by_confidence = np.argsort(confidence, kind="stable")
-    bins = np.array_split(by_confidence, min(_CALIBRATION_BINS, len(confidence)))
-    gaps = [abs(confidence[part].mean() - correct[part].mean()) * len(part) for part in bins]
+    gaps = [
+        abs(confidence[part].mean() - correct[part].mean()) * len(part)
+        for part in calibration_bins(log_probability)
+    ]
     return float(sum(gaps) / len(confidence))
+
+
+def calibration_bins(log_probability: Float[np.ndarray, "N L"]) -> list[Int[np.ndarray, "members"]]:
+    """Samples by how sure their prediction is, in bins of (almost) the same size."""
+    by_confidence = np.argsort(log_probability.max(axis=1), kind="stable")
+    return np.array_split(by_confidence, min(_CALIBRATION_BINS, len(by_confidence)))

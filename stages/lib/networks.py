@@ -7,6 +7,7 @@ K = logits: 1 for two classes, else one per class
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -56,7 +57,23 @@ def head(in_features: int, hidden: tuple[int, ...], num_logits: int) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(in_features, num_logits))
 
 
-class UnimodalNet(nn.Module):
+class FusionNet(nn.Module, ABC):
+    """A net of two steps: `features` sees one sensor alone, `join` what became of both.
+
+    So the features of one sensor are computed once, however many states of the other it is paired with.
+    """
+
+    @abstractmethod
+    def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Tensor: ...
+
+    @abstractmethod
+    def join(self, rgb: Tensor, lidar: Tensor) -> Float[Tensor, "B K"]: ...
+
+    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        return self.join(self.features("rgb", rgb), self.features("lidar", lidar))
+
+
+class UnimodalNet(FusionNet):
     """One sensor's encoder and head. It is handed both sensors, like every net, and uses its own."""
 
     def __init__(self, sensor: str, architecture: Architecture) -> None:
@@ -71,11 +88,15 @@ class UnimodalNet(nn.Module):
             architecture.num_logits,
         )
 
-    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
-        return self.head(self.encoder(rgb if self.sensor == "rgb" else lidar))
+    def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Tensor:
+        """This net's logits from its own sensor; the other one's inputs as they are."""
+        return self.head(self.encoder(inputs)) if sensor == self.sensor else inputs
+
+    def join(self, rgb: Tensor, lidar: Tensor) -> Float[Tensor, "B K"]:
+        return rgb if self.sensor == "rgb" else lidar
 
 
-class IntermediateNet(nn.Module):
+class IntermediateNet(FusionNet):
     """An encoder per sensor, a fusion of their maps, one head. No operator ever touches `forward`."""
 
     def __init__(self, fusion: type[IntermediateFusion], architecture: Architecture) -> None:
@@ -90,11 +111,14 @@ class IntermediateNet(nn.Module):
             architecture.num_logits,
         )
 
-    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
-        return self.head(self.fusion(self.rgb_encoder(rgb), self.lidar_encoder(lidar)))
+    def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B C h w"]:
+        return self.rgb_encoder(inputs) if sensor == "rgb" else self.lidar_encoder(inputs)
+
+    def join(self, rgb: Float[Tensor, "B C h w"], lidar: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K"]:
+        return self.head(self.fusion(rgb, lidar))
 
 
-class LateNet(nn.Module):
+class LateNet(FusionNet):
     """Two trained, frozen unimodal nets and a fusion of their logits, the only part that trains."""
 
     def __init__(self, rgb_net: UnimodalNet, lidar_net: UnimodalNet, fusion: LateFusion) -> None:
@@ -103,8 +127,11 @@ class LateNet(nn.Module):
         self.lidar_net = lidar_net.requires_grad_(False)
         self.fusion = fusion
 
-    def forward(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
-        return self.fusion(self.rgb_net(rgb, lidar), self.lidar_net(rgb, lidar))
+    def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        return (self.rgb_net if sensor == "rgb" else self.lidar_net).features(sensor, inputs)
+
+    def join(self, rgb: Float[Tensor, "B K"], lidar: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        return self.fusion(rgb, lidar)
 
 
 def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNet | LateNet:

@@ -189,14 +189,50 @@ class Train:
     save_every_s: NotNegative
 
 
+Strengths = Annotated[tuple[NotNegative, ...], Field(min_length=5, max_length=5)]
+Shares = Annotated[tuple[Fraction, ...], Field(min_length=5, max_length=5)]
+
+
+@_group
+class RgbCorruptions:
+    noise: Strengths
+    darkness: Shares
+    blur: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)]
+    contrast: Shares
+    occlusion: Shares
+
+
+@_group
+class LidarCorruptions:
+    dropout: Shares
+    range_noise: Strengths
+    lost_rows: Shares
+    lost_sector: Shares
+    shift: Strengths
+    rotation: Strengths
+
+
+@_group
+class Corruptions:
+    rgb: RgbCorruptions
+    lidar: LidarCorruptions
+
+
 @_group
 class Evaluate:
     batch_size: Count
+    missing: Literal["zeros", "mean"]
+    permutations: Annotated[int, Field(ge=0)]
+    severities: list[Annotated[int, Field(ge=1, le=5)]]
+    corrupted_groups: Count
+    corruptions: Corruptions
 
 
 @_group
 class Report:
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    margin: Annotated[float, Field(gt=0, lt=1)]
+    draws: Annotated[int, Field(ge=100)]
 
 
 @_group

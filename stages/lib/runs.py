@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,30 @@ def story(recipe: Recipe, sizes: Architecture, manifest: Manifest) -> dict[str, 
     }
 
 
+def _revision() -> str | None:
+    """The Git revision of the code at work, with a plus where it or params.yaml has been changed since."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            [
+                "git",
+                "--no-optional-locks",
+                "status",
+                "--porcelain",
+                "stages",
+                "params.yaml",
+                "dvc.yaml",
+                "requirements.txt",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):  # no Git here, or no repository
+        return None
+    return commit.stdout.strip() + ("+" if changes.stdout else "")
+
+
 def circumstances(device: torch.device, workers: int, threads: int, backend: str) -> dict[str, Any]:
     """Where a measurement was made."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
@@ -127,6 +152,7 @@ def circumstances(device: torch.device, workers: int, threads: int, backend: str
         "threads": threads,
         "backend": backend,
         "platform": platform.platform(),
+        "revision": _revision(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 

@@ -94,17 +94,26 @@ class Split:
         return shard, index - self._starts[shard]
 
     def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
-        """Network inputs of these groups: colours in 0..1 and coordinates in metres, normalised.
+        """Network inputs of these groups."""
+        rgb, xyza = self.measured(indices)
+        return self.normalized("rgb", rgb), self.normalized("lidar", xyza)
+
+    def measured(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
+        """What the sensors saw of these groups: colours in 0..1, coordinates in metres.
 
         Indices are plain numbers and each group is a view of its shard, so nothing here waits for a GPU.
         """
         places = [self._place(index) for index in indices]
         rgb = torch.stack([self._rgb[shard][row] for shard, row in places]).float() / 255
-        xyza = torch.stack([self._lidar[shard][row] for shard, row in places])
-        if self._normalized:
-            rgb = _standardized(rgb, *self._scales["rgb"])
-            xyza = _standardized(_centered(xyza), *self._scales["lidar"])
-        return rgb, xyza
+        return rgb, torch.stack([self._lidar[shard][row] for shard, row in places])
+
+    def normalized(self, sensor: str, measured: Float[Tensor, "B c S S"]) -> Float[Tensor, "B c S S"]:
+        """One sensor's network inputs from what it saw; the same where the manifest asks for raw inputs."""
+        if not self._normalized:
+            return measured
+        if sensor == "lidar":
+            measured = _centered(measured)
+        return _standardized(measured, *self._scales[sensor])
 
     def black(self) -> Float[Tensor, "C"]:
         """A black pixel as networks see it; a scan without returns is all zeros."""
@@ -128,3 +137,9 @@ def _standardized(
     values: Float[Tensor, "B C S S"], mean: Float[Tensor, "C"], std: Float[Tensor, "C"]
 ) -> Float[Tensor, "B C S S"]:
     return (values - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+
+
+def as_picture(rgb: UInt8[np.ndarray, "C H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Channels first, grey, colour or with alpha, as H x W x 3."""
+    colors = np.moveaxis(rgb, 0, -1)
+    return np.repeat(colors, 3, axis=-1) if colors.shape[-1] == 1 else colors[..., :3]

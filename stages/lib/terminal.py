@@ -65,17 +65,18 @@ def timed(label: str) -> Iterator[None]:
     report_line(f"{label}: {time.perf_counter() - start_s:.1f} s")
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
+def progress(items: Iterable[T], label: str, total: int | None = None, unit: str = "item") -> Iterable[T]:
     """Iterates with a progress bar; where the output is no terminal, one line at the end."""
     interactive = is_interactive()
     start_s = time.perf_counter()
-    bar = tqdm(items, desc=label, total=total, unit=f" {unit}", disable=not interactive)
+    bar = tqdm(items, desc=label, total=total, unit=f" {unit}s", disable=not interactive)
     count = 0
     for item in bar:
         yield item
         count += 1
     if not interactive:
-        report_line(f"{label}: {count:,} {unit} in {time.perf_counter() - start_s:.1f} s")
+        units = unit if count == 1 else f"{unit}s"
+        report_line(f"{label}: {count:,} {units} in {time.perf_counter() - start_s:.1f} s")
 
 
 class Report(NamedTuple):
