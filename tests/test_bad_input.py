@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from builders import write_dataset
@@ -247,3 +250,28 @@ def test_missing_inputs_name_the_stage_to_run(clone: Project) -> None:
     assert "models/rgb/seed-51.safetensors: no such file" in refused(
         clone, "python", "-m", "stages.train_late", "late"
     )
+
+
+def test_compare_refuses_predictions_that_do_not_match(clone: Project) -> None:
+    path = clone.path("reports/predictions/addition.parquet")
+    table = pq.read_table(path)
+    seeds = table["seed"].to_numpy()
+    logits = np.where(np.arange(len(table)) == 3, np.nan, table["logit_0"].to_numpy())
+    group = ["another", *table["group"].to_pylist()[1:]]
+    cases = {
+        "holds seeds [51] instead of [0, 51]": table.filter(pa.array(seeds == 51)),
+        "seed 51 holds other groups than seed 0": table.set_column(3, "group", pa.array(group)),
+        "seed 0 holds logits that are no finite numbers, validation split": table.set_column(
+            6, "logit_0", pa.array(logits.astype(np.float32))
+        ),
+        "holds nothing on the validation split": table.filter(
+            pa.array(table["split"].to_numpy(zero_copy_only=False) == "test")
+        ),
+    }
+    for message, tampered in cases.items():
+        path.unlink()  # it may be a link into DVC's cache
+        pq.write_table(tampered, path)
+        line = refused(clone, "python", "-m", "stages.compare")
+        assert message in line and "reports/predictions/addition.parquet: " in line
+    path.unlink()
+    assert "no such file" in refused(clone, "python", "-m", "stages.compare")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import statistics as python_statistics
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from stages.lib import evaluations, predictions, statistics
+from stages.lib import calibration, evaluations, metrics, predictions, resampling, sensor_use, statistics
+from stages.lib.calibration import Calibration
 from stages.lib.evaluations import Evaluation, Metrics
 from stages.lib.manifest import Manifest
-from stages.lib.statistics import Contrast
+from stages.lib.params import Report
+from stages.lib.predictions import SplitPredictions
+from stages.lib.resampling import Draws
+from stages.lib.sensor_use import CorruptionCurve, SensorUse
+from stages.lib.statistics import Accuracies, Contrast, Interval
 from stages.lib.terminal import UserError
 
 COMPARISON = Path("reports/comparison.csv")
@@ -25,11 +31,12 @@ HISTORY = Path("reports/history")
 BASELINES = ("prior", "return_count")
 
 METRICS = [field.name for field in fields(Metrics)]
-_INTERVALS = ("val_loss", *(f"test_{metric}" for metric in METRICS))
+_SHOWN = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "ece")
+_INTERVALS = ("val_loss", *(f"test_{metric}" for metric in _SHOWN))
 _COLUMNS = [
     *("model", "kind", "seeds", "parameters", "weights_mib"),
     *(f"{name}{bound}" for name in _INTERVALS for bound in ("", "_low", "_high")),
-    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib", "latency_ms", "flops_m", "verdict"),
+    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib", "latency_ms", "latency_32_ms", "flops_m", "verdict"),
 ]
 
 BETTER_THAN_PRIOR = "better than the class prior"
@@ -44,8 +51,10 @@ class Summary:
     values: list[float | None]
     mean: float | None
     sd: float | None  # standard deviation over seeds
-    low: float | None
+    low: float | None  # of the interval over seeds and scenes
     high: float | None
+    seeds_low: float | None  # of Student's interval over seeds alone
+    seeds_high: float | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,13 @@ class ModelSummary:
     beats_prior: bool | None  # None for the prior itself
     mean_below_prior: bool  # whether at least its mean loss is lower
     contrast: Contrast | None  # with the reference, None for the reference and for baselines
+    single: Contrast | None  # of a fusion, with the better single sensor
     is_reference: bool
+    seed_share: float | None  # of the variance of its balanced accuracy
+    sensor_use: dict[str, SensorUse] | None  # of a fusion, by sensor
+    curves: dict[str, dict[str, CorruptionCurve]]  # by sensor and corruption
+    calibration: Calibration | None
+    confusion: Float[np.ndarray, "L L"]  # share of each true class (row) by predicted class, mean over seeds
 
     @property
     def verdict(self) -> str:
@@ -71,14 +86,18 @@ class ModelSummary:
             parts.append("least validation loss of all fusions")
         if self.contrast is not None:
             parts.append(describe(self.contrast))
+        # Against the reference it may be said already.
+        if self.single is not None and (
+            self.contrast is None or self.single.against != self.contrast.against
+        ):
+            parts.append(describe(self.single))
         return "; ".join(parts)
 
 
 def describe(contrast: Contrast) -> str:
-    """The outcome of one comparison of losses, in words."""
-    if not contrast.decided:
-        return f"not decided against {contrast.reference}"
-    return f"{'worse' if contrast.over_seeds.mean > 0 else 'better'} than {contrast.reference}"
+    """The outcome of one comparison, in words."""
+    links = {"better": "than", "worse": "than", "tied": "with", "not decided": "against"}
+    return f"{contrast.outcome} {links[contrast.outcome]} {contrast.against}"
 
 
 @dataclass(frozen=True)
@@ -87,17 +106,22 @@ class Comparison:
 
     models: dict[str, ModelSummary]  # baselines last
     reference: str  # the fusion with the least mean validation loss
+    single: str  # the sensor whose own net has the least mean validation loss
     split: str  # that the verdicts stand on: "test", or "validation" where there is no test split
     seeds: list[int]
     seeds_needed: int
     confidence: float
+    margin: float
+    chance: float  # balanced accuracy of the class prior
+    num_scenes: int
+    pairs: list[Contrast]  # each model with each that comes later; exploratory
 
     def losses(self, name: str) -> Float[np.ndarray, "S"]:
         """Loss of each seed on the split that the verdicts stand on."""
         return np.array(self.models[name].metrics[self.split]["loss"].values)
 
 
-def compare(names: list[str], fusion_names: list[str], manifest: Manifest, confidence: float) -> Comparison:
+def compare(names: list[str], fusion_names: list[str], manifest: Manifest, settings: Report) -> Comparison:
     """Reads the results of these models and of the baselines, and compares them.
 
     The reference is chosen on the validation split, so that the test split has no say in it.
@@ -107,75 +131,178 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, confi
     """
     evaluated = {name: evaluations.read(name) for name in (*names, *BASELINES)}
     seeds = sorted(evaluated[names[0]].seeds)
-    for name in names:
-        if sorted(evaluated[name].seeds) != seeds:
-            raise UserError(
-                f"reports/evaluation/{name}.json: holds seeds {sorted(evaluated[name].seeds)}, "
-                f"but {names[0]} holds {seeds}; run `dvc repro`"
-            )
     split = "test" if manifest.has_test_split else "validation"
-    guesses = {name: predictions.read(name, split) for name in (*names, *BASELINES)}
-    for name, guess in guesses.items():
-        if guess.groups != guesses["prior"].groups:
-            raise UserError(
-                f"reports/predictions/{name}.parquet: holds other groups than prior.parquet; run `dvc repro`"
-            )
-    losses = {name: guess.losses() for name, guess in guesses.items()}
-    scenes = guesses["prior"].scenes
-    reference = min(fusion_names, key=lambda name: _mean_validation_loss(evaluated[name]))
-    models_losses = {name: losses[name] for name in names}
-    contrasts = statistics.contrasts(models_losses, reference, scenes, confidence)
-    contrast_of = {contrast.model: contrast for contrast in contrasts}
+    parts = [part for part in ("validation", "test") if part in manifest.splits()]
+    resampled = {
+        part: resample_split(names, part, seeds, settings.draws, with_ranks=part == split) for part in parts
+    }
+    on_split = resampled[split]
+    losses = {name: guess.losses() for name, guess in on_split.guesses.items()}
+    scenes = on_split.guesses["prior"].scenes
+
+    def validation_loss(name: str) -> float:
+        return float(resampled["validation"].values(name, "loss").mean())
+
+    reference = min(fusion_names, key=validation_loss)
+    single = min([name for name in names if name not in fusion_names], key=validation_loss)
+    accuracies = {name: on_split.accuracies(name) for name in names}
+
+    def family(pairs: list[tuple[str, str]]) -> list[Contrast]:
+        return statistics.contrast_family(
+            accuracies, pairs, on_split.draws, settings.confidence, settings.margin
+        )
+
+    claims = family([(name, reference) for name in names if name != reference])
+    against_reference = {claim.model: claim for claim in claims}
+    against_single = {claim.model: claim for claim in family([(name, single) for name in fusion_names])}
     better = {
-        name: statistics.beats_prior(losses[name], losses["prior"][0], scenes, confidence)
+        name: statistics.beats_prior(losses[name], losses["prior"][0], scenes, settings.confidence)
         for name in (*names, "return_count")
     }
+    chance = float(on_split.values("prior", "balanced_accuracy").mean())
     models = {
         name: ModelSummary(
             evaluation=evaluation,
-            metrics=_summaries(evaluation, confidence),
+            metrics={part: resampled[part].summaries(name, settings.confidence) for part in parts},
             beats_prior=better.get(name),
             mean_below_prior=bool(losses[name].mean() < losses["prior"].mean()),
-            contrast=contrast_of.get(name),
+            contrast=against_reference.get(name),
+            single=against_single.get(name),
             is_reference=name == reference,
+            seed_share=(
+                statistics.seed_share(
+                    accuracies[name].measured,
+                    resampling.over_seeds(accuracies[name].resampled, on_split.draws),
+                )
+                if name in accuracies
+                else None
+            ),
+            sensor_use=(
+                sensor_use.uses(list(evaluation.probes.values()), settings.confidence, settings.margin)
+                if name in fusion_names
+                else None
+            ),
+            curves=sensor_use.curves(list(evaluation.probes.values()), chance) if name in names else {},
+            calibration=(
+                calibration.calibrate(resampled["validation"].guesses[name], on_split.guesses[name])
+                if name in names
+                else None
+            ),
+            confusion=_confusion(on_split.guesses[name]),
         )
         for name, evaluation in evaluated.items()
     }
     return Comparison(
         models=models,
         reference=reference,
+        single=single,
         split=split,
         seeds=seeds,
-        seeds_needed=statistics.seeds_needed(len(contrasts)),
-        confidence=confidence,
+        seeds_needed=statistics.seeds_needed(len(claims)),
+        confidence=settings.confidence,
+        margin=settings.margin,
+        chance=chance,
+        num_scenes=len(set(scenes)),
+        pairs=family(list(itertools.combinations(names, 2))),
     )
 
 
-def _mean_validation_loss(evaluation: Evaluation) -> float:
-    return float(np.mean([splits["validation"].loss for splits in evaluation.seeds.values()]))
+@dataclass(frozen=True)
+class ResampledSplit:
+    """All models' predictions on one split, and their metrics under the same draws."""
+
+    guesses: dict[str, SplitPredictions]
+    scenes: Int[np.ndarray, "N"]  # index of each sample's scene
+    draws: Draws
+    measured: dict[str, list[Metrics]]  # by model, of each seed
+    metrics: dict[str, dict[str, Float[np.ndarray, "_ _"]]]  # by model and metric, under each draw and seed
+
+    def values(self, name: str, metric: str) -> Float[np.ndarray, "S"]:
+        """A metric of each seed; NaN where it is not defined."""
+        return np.array([getattr(seed, metric) for seed in self.measured[name]], dtype=float)
+
+    def draws_of(self, name: str) -> Draws:
+        """A baseline has one run, whatever the number of seeds."""
+        count = len(self.guesses[name].seeds)
+        return self.draws if count > 1 else Draws(np.ones_like(self.draws.seeds[:, :1]), self.draws.scenes)
+
+    def accuracies(self, name: str) -> Accuracies:
+        return Accuracies(self.values(name, "balanced_accuracy"), self.metrics[name]["balanced_accuracy"])
+
+    def summaries(self, name: str, confidence: float) -> dict[str, Summary]:
+        """Every metric of a model with its intervals."""
+        draws = self.draws_of(name)
+        found = {}
+        for metric in METRICS:
+            array = self.values(name, metric)
+            if np.isnan(array).any():
+                found[metric] = Summary([None] * len(array), None, None, None, None, None, None)
+                continue
+            over_seeds = statistics.interval_over_seeds(array, confidence)
+            resampled = self.metrics[name].get(metric)
+            if resampled is None:  # ranks, on the split that no verdict stands on
+                two_way = Interval(over_seeds.mean, None, None)
+            elif metric in ("accuracy", "balanced_accuracy"):
+                labels = self.guesses[name].labels
+                two_way = statistics.interval_of_accuracy(
+                    Accuracies(array, resampled), labels, self.scenes, draws, confidence
+                )
+            else:
+                two_way = statistics.two_way_interval(
+                    array,
+                    resampling.over_seeds(resampled, draws),
+                    draws.scenes.shape[1],
+                    confidence,
+                    (0.0, np.inf if metric == "loss" else 1.0),
+                )
+            found[metric] = Summary(
+                values=array.tolist(),
+                mean=over_seeds.mean,
+                sd=float(array.std(ddof=1)) if len(array) > 1 else None,
+                low=two_way.low,
+                high=two_way.high,
+                seeds_low=over_seeds.low,
+                seeds_high=over_seeds.high,
+            )
+        return found
 
 
-def _summaries(evaluation: Evaluation, confidence: float) -> dict[str, dict[str, Summary]]:
-    by_seed = [evaluation.seeds[seed] for seed in sorted(evaluation.seeds)]
-    splits = sorted({split for by_split in by_seed for split in by_split})
-    return {
-        split: {
-            metric: summarize([getattr(by_split[split], metric) for by_split in by_seed], confidence)
-            for metric in METRICS
-        }
-        for split in splits
-    }
+def resample_split(
+    names: list[str], split: str, seeds: list[int], num_draws: int, *, with_ranks: bool
+) -> ResampledSplit:
+    """Reads all predictions on a split, those of the baselines too, and resamples them alike.
+
+    Raises:
+        UserError: when a model's predictions are missing, or of other seeds or groups than the rest.
+    """
+    guesses = {name: predictions.read(name, split) for name in (*names, *BASELINES)}
+    groups = guesses["prior"].groups
+    for name, guess in guesses.items():
+        path = f"reports/predictions/{name}.parquet"
+        if guess.groups != groups:
+            raise UserError(f"{path}: holds other groups than prior.parquet; run `dvc repro`")
+        if name in names and guess.seeds != seeds:
+            raise UserError(f"{path}: holds seeds {guess.seeds} instead of {seeds}; run `dvc repro`")
+    _, scenes = np.unique(guesses["prior"].scenes, return_inverse=True)
+    draws = resampling.draw(len(seeds), int(scenes.max()) + 1, num_draws)
+    return ResampledSplit(
+        guesses=guesses,
+        scenes=scenes,
+        draws=draws,
+        measured={
+            name: [metrics.measure(logits, guess.labels) for logits in guess.logits]
+            for name, guess in guesses.items()
+        },
+        metrics={
+            name: resampling.resample(guess.logits, guess.labels, scenes, draws, with_ranks=with_ranks)
+            for name, guess in guesses.items()
+        },
+    )
 
 
-def summarize(values: list[float | None], confidence: float) -> Summary:
-    """Mean, deviation and interval over seeds; undefined as soon as one seed's value is."""
-    defined = [value for value in values if value is not None]
-    if len(defined) < len(values):
-        return Summary(values, None, None, None, None)
-    array = np.array(defined)
-    interval = statistics.interval_over_seeds(array, confidence)
-    sd = float(array.std(ddof=1)) if len(array) > 1 else None
-    return Summary(values, interval.mean, sd, interval.low, interval.high)
+def _confusion(guess: SplitPredictions) -> Float[np.ndarray, "L L"]:
+    counts = np.mean([metrics.confusion(logits, guess.labels) for logits in guess.logits], axis=0)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
 def count_last_epoch_best(names: list[str]) -> dict[str, int]:
@@ -194,12 +321,16 @@ def write_statistics(comparison: Comparison, manifest: Manifest, last_epoch_best
     content = {
         "split": comparison.split,
         "reference": comparison.reference,
+        "single": comparison.single,
         "seeds": comparison.seeds,
         "seeds_needed": comparison.seeds_needed,
         "confidence": comparison.confidence,
+        "margin": comparison.margin,
+        "num_scenes": comparison.num_scenes,
         "classes": manifest.classes,
         "last_epoch_best": last_epoch_best,
         "models": {name: _model_statistics(model) for name, model in comparison.models.items()},
+        "pairs": [_contrast_statistics(pair) for pair in comparison.pairs],
     }
     STATISTICS.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -216,6 +347,15 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
         "beats_prior": model.beats_prior,
         "mean_below_prior": model.mean_below_prior,
         "contrast": _contrast_statistics(model.contrast),
+        "single": _contrast_statistics(model.single),
+        "seed_share": model.seed_share,
+        "sensor_use": model.sensor_use and {sensor: asdict(use) for sensor, use in model.sensor_use.items()},
+        "curves": {
+            sensor: {name: asdict(curve) for name, curve in by_name.items()}
+            for sensor, by_name in model.curves.items()
+        },
+        "calibration": model.calibration and asdict(model.calibration),
+        "confusion": model.confusion.tolist(),
         "verdict": model.verdict,
     }
 
@@ -224,13 +364,16 @@ def _contrast_statistics(contrast: Contrast | None) -> dict[str, Any] | None:
     if contrast is None:
         return None
     return {
-        "reference": contrast.reference,
-        "difference": contrast.over_seeds.mean,
+        "model": contrast.model,
+        "against": contrast.against,
+        "difference": contrast.difference,
+        "two_way": [contrast.two_way.low, contrast.two_way.high],
         "over_seeds": [contrast.over_seeds.low, contrast.over_seeds.high],
-        "over_scenes": [contrast.over_scenes.low, contrast.over_scenes.high],
+        "probability": contrast.probability,
         "p": contrast.p,
         "p_holm": contrast.p_holm,
-        "decided": contrast.decided,
+        "p_tied": contrast.p_tied,
+        "outcome": contrast.outcome,
     }
 
 
@@ -256,22 +399,24 @@ def _row(model: ModelSummary) -> dict[str, Any]:
     }
     columns = {"val_loss": model.metrics["validation"]["loss"]}
     for metric, summary in model.metrics.get("test", {}).items():
-        columns[f"test_{metric}"] = summary
+        if metric in _SHOWN:
+            columns[f"test_{metric}"] = summary
     for name, summary in columns.items():
         row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
     if evaluation.kind != "baseline":
-        row |= _measured(evaluation)
+        row |= measured(evaluation)
     return row
 
 
-def _measured(evaluation: Evaluation) -> dict[str, Any]:
+def measured(evaluation: Evaluation) -> dict[str, Any]:
     """Seconds, memory and latency, from the timing files."""
     training = read_timing(f"train-{evaluation.model}")
     own = _epoch_times(training)
+    latency = read_timing(f"evaluate-{evaluation.model}")
     row = {
         "epoch_s": python_statistics.median(own),
         "peak_memory_mib": max(seed["peak_memory_mib"] for seed in training["seeds"].values()),
-        "latency_ms": read_timing(f"evaluate-{evaluation.model}")["latency_ms"],
+        **{key: latency[key] for key in ("latency_ms", "latency_32_ms")},
     }
     if evaluation.kind == "late":
         nets = [_epoch_times(read_timing(f"train-{sensor}")) for sensor in ("rgb", "lidar")]
@@ -279,6 +424,15 @@ def _measured(evaluation: Evaluation) -> dict[str, Any]:
         total = [*own, *nets[0], *nets[1]]
         row["epoch_with_nets_s"] = sum(total) / len(total)
     return row
+
+
+def training_s(evaluation: Evaluation) -> float:
+    """Seconds of all epochs of a seed, mean over seeds; of a late model, its nets' too."""
+    parts = [evaluation.model, *(("rgb", "lidar") if evaluation.kind == "late" else ())]
+    return sum(
+        sum(_epoch_times(timing)) / len(timing["seeds"])
+        for timing in (read_timing(f"train-{part}") for part in parts)
+    )
 
 
 def _epoch_times(timing: dict[str, Any]) -> list[float]:

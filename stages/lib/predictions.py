@@ -70,12 +70,14 @@ def read(name: str, split: str) -> SplitPredictions:
     """A model's predictions on a split; every seed holds the same groups in the same order.
 
     Raises:
-        UserError: when they are missing or their seeds don't hold the same groups.
+        UserError: when they are missing, not finite, or not of the same groups for every seed.
     """
     path = FOLDER / f"{name}.parquet"
     if not path.is_file():
         raise UserError(f"{path}: no such file; `dvc repro` evaluates {name}")
     table = pq.read_table(path, filters=[("split", "=", split)])
+    if len(table) == 0:
+        raise UserError(f"{path}: holds nothing on the {split} split; run `dvc repro`")
     seed_column = table["seed"].to_numpy()
     seeds = sorted(set(seed_column.tolist()))
     logit_names = sorted(
@@ -87,14 +89,16 @@ def read(name: str, split: str) -> SplitPredictions:
     for seed, part in zip(seeds, parts, strict=True):
         if not part["group"].equals(first["group"]):
             raise UserError(f"{path}: seed {seed} holds other groups than seed {seeds[0]}")
+    logits = np.stack([np.stack([part[name].to_numpy() for name in logit_names], axis=1) for part in parts])
+    for seed, of_seed in zip(seeds, logits, strict=True):
+        if not np.isfinite(of_seed).all():
+            raise UserError(f"{path}: seed {seed} holds logits that are no finite numbers, {split} split")
     return SplitPredictions(
         seeds=seeds,
         groups=first["group"].to_pylist(),
         scenes=first["scene"].to_pylist(),
         labels=first["label"].to_numpy(),
-        logits=np.stack(
-            [np.stack([part[name].to_numpy() for name in logit_names], axis=1) for part in parts]
-        ),
+        logits=logits,
     )
 
 

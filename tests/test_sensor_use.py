@@ -1,0 +1,109 @@
+"""Which sensor a model uses, from probes made up and from networks made to use one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import Project
+from torch import Tensor
+
+from stages.lib import manifest as manifests
+from stages.lib import params, probing, sensor_use
+from stages.lib.evaluations import Probes
+from stages.lib.networks import FusionNet
+from stages.lib.tensors import Split
+
+CPU = torch.device("cpu")
+
+
+def probes(clean: float, without_rgb: float, without_lidar: float, shuffled: dict[str, float]) -> Probes:
+    missing = {"rgb": without_rgb, "lidar": without_lidar, "both": 0.5}
+    return Probes(clean, missing, shuffled, {})
+
+
+def test_shapley_by_hand() -> None:
+    """Together 0.9, RGB alone 0.8, LiDAR alone 0.6, nothing 0.5."""
+    values = sensor_use.shapley(probes(0.9, 0.6, 0.8, {}))
+    assert values["rgb"] == pytest.approx(((0.8 - 0.5) + (0.9 - 0.6)) / 2)
+    assert values["lidar"] == pytest.approx(((0.6 - 0.5) + (0.9 - 0.8)) / 2)
+    assert sum(values.values()) == pytest.approx(0.9 - 0.5)
+
+
+def test_a_sensor_that_is_not_missed_is_ignored() -> None:
+    seeds = [
+        probes(0.9, 0.5, 0.9, {"rgb": 0.5, "lidar": 0.895}),
+        probes(0.92, 0.5, 0.915, {"rgb": 0.5, "lidar": 0.92}),
+    ]
+    uses = sensor_use.uses(seeds, 0.95, 0.01)
+    assert uses["lidar"].is_ignored and not uses["rgb"].is_ignored
+    assert uses["rgb"].lost_missing.mean == pytest.approx(0.41)
+    # One that shuffling hurts is used, whatever a blank does.
+    used = sensor_use.uses([probes(0.9, 0.5, 0.9, {"rgb": 0.5, "lidar": 0.7})], 0.95, 0.01)
+    assert not used["lidar"].is_ignored and used["lidar"].lost_missing.low is None
+
+
+def test_without_permutations() -> None:
+    uses = sensor_use.uses([probes(0.9, 0.5, 0.9, {})], 0.95, 0.01)
+    assert uses["lidar"].lost_shuffled is None and uses["lidar"].is_ignored
+
+
+def test_relative_area_by_hand() -> None:
+    # Heights above chance 0.4, 0.2, 0 at severities 0, 1, 3: areas 0.3 and 0.2 of 1.2.
+    assert sensor_use.relative_area([0, 1, 3], [0.9, 0.7, 0.5], 0.5) == pytest.approx(0.5 / 1.2)
+    assert sensor_use.relative_area([0, 1, 3], [0.9, 0.9, 0.9], 0.5) == pytest.approx(1)
+    assert sensor_use.relative_area([0, 1], [0.5, 0.5], 0.5) is None
+
+
+class _OneSensorNet(FusionNet):
+    """Tells classes by the mean of one sensor's inputs; counts how often features are computed."""
+
+    def __init__(self, sensor: str, threshold: float) -> None:
+        super().__init__()
+        self.uses, self.threshold, self.calls = sensor, threshold, 0
+
+    def features(self, sensor: str, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return inputs.mean(dim=(1, 2, 3))[:, None]
+
+    def join(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        return (rgb if self.uses == "rgb" else lidar) - self.threshold
+
+
+@pytest.mark.parametrize("sensor", probing.SENSORS)
+def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> None:
+    other = {"rgb": "lidar", "lidar": "rgb"}[sensor]
+    folder = tiny_run.path("data/tensors")
+    split = Split(folder, manifests.load(folder), "train")
+    means = split.batch(range(len(split)))[probing.SENSORS.index(sensor)].mean(dim=(1, 2, 3))
+    # Between two samples, so that no rounding decides.
+    ranked = means.sort().values
+    middle = len(ranked) // 2
+    network = _OneSensorNet(sensor, float(ranked[middle - 1 : middle + 1].mean()))
+    # As if classes were told by that sensor's brightness.
+    split.labels = (means > network.threshold).long()
+    settings = replace(params.load().evaluate, permutations=5)
+    found = probing.probe({7: network}, split, settings, probing.blanks("zeros", split), CPU, "probing")[7]
+    assert found.clean == 1
+    assert found.missing[other] == found.shuffled[other] == 1
+    assert found.missing[sensor] == found.missing["both"] == 0.5
+    assert 0.3 < found.shuffled[sensor] < 0.75
+    assert all(set(curve.values()) == {1.0} for curve in found.corrupted[other].values())
+    use = sensor_use.uses([found], 0.95, 0.01)
+    assert use[other].is_ignored and not use[sensor].is_ignored
+    assert set(found.corrupted["rgb"]["noise"]) == {"0", "1", "2", "3", "4", "5"}
+    # Each state of a sensor once: clean, blank, and every corruption at every severity.
+    assert network.calls == 2 + 2 + len(settings.severities) * (5 + 6)
+
+
+def test_mean_inputs_stand_for_a_missing_sensor(tiny_run: Project) -> None:
+    folder = tiny_run.path("data/tensors")
+    split = Split(folder, manifests.load(folder), "train")
+    rgb, lidar = split.batch(range(len(split)))
+    blanks = probing.blanks("mean", split)
+    for sensor, inputs in (("rgb", rgb), ("lidar", lidar)):
+        expected = inputs.double().mean(dim=(0, 2, 3)).float()[:, None, None].expand_as(inputs[0])
+        assert torch.allclose(blanks[sensor], expected, atol=1e-6)
+    assert np.isclose(probing.blanks("zeros", split)["lidar"].abs().sum(), 0)
