@@ -58,3 +58,17 @@ def test_notebook_trains_its_own_networks() -> None:
         "hadamard": 6_615_851,
         "late": 26_256_743,
     }
+
+
+def test_claims(tmp_path: Path) -> None:
+    """Few repetitions, so the bounds are those of a coarse look: the benchmark itself has the fine one."""
+    command = [sys.executable, "benchmarks/claims.py", "--repetitions", "60", "--draws", "400"]
+    done = subprocess.run([*command, "--json", str(tmp_path / "f")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "f").read_text())
+    assert list(figures["false_claims"]) == ["6", "10"]
+    # Of 60 at a true rate of 5 %, 9 or more come up once in five hundred times.
+    assert all(share < 9 / 60 for share in figures["false_claims"].values())
+    assert figures["power_3_points"]["10"] > 0.5 and figures["power_3_points"]["4"] == 0
+    assert all(share > 0.8 for row in figures["coverage"].values() for share in row.values())
+    assert "| same strategy twice " in done.stdout and "| scenes dominate " in done.stdout

@@ -1,0 +1,243 @@
+"""How far the report's claims and intervals can be trusted, on made-up results whose truth is known.
+
+    python benchmarks/claims.py [--json FILE] [--repetitions 300] [--draws 2000]
+
+Each repetition makes up which test samples two models get right under each seed, and hands that to the very
+functions that the report uses. A sample is right when a normal variable is positive: the sum of effects of
+the seed, of the scene, of the sample, and a rest. Their variances are those of the default run (fitted to
+reports/predictions where they lie there, else as measured on 2026-11-23), or are dominated by seeds or scenes.
+
+    false claims   two names for one strategy: how often "better" or "worse" is claimed
+    power          a true difference of three points of balanced accuracy: how often it is found
+    coverage       how often the 95 % interval of a balanced accuracy holds the truth
+
+Takes about five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats
+from scipy.optimize import brentq
+from tabulate import tabulate
+
+ROOT = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:  # so that `python benchmarks/claims.py` works as well
+    sys.path.insert(0, str(ROOT))
+
+from stages.lib import predictions, resampling, statistics, terminal  # noqa: E402
+from stages.lib.statistics import Accuracies, Contrast  # noqa: E402
+
+CONFIDENCE = 0.95
+MARGIN = 0.01
+SCENES = 120  # of two groups, one of either class: the default run's test split
+ACCURACY = 0.9
+SEEDS = (3, 4, 6, 10)
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Shares of the variance that decides whether a sample is right; what is left over is drawn each time."""
+
+    seed: float  # common to all samples under a seed
+    scene: float  # common to a scene's samples, under every seed
+    sample: float  # a sample's own, under every seed
+
+
+REGIMES = {
+    "default": Variances(seed=0.0, scene=0.2, sample=0.65),  # what `--fit` finds, mean over the models
+    "seeds dominate": Variances(seed=0.2, scene=0.05, sample=0.1),
+    "scenes dominate": Variances(seed=0.002, scene=0.6, sample=0.1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--repetitions", type=int, default=300)
+    parser.add_argument("--draws", type=int, default=2000, help="of each bootstrap")
+    parser.add_argument("--fit", nargs="+", metavar="MODEL", help="fit the variances to a run's predictions")
+    given = parser.parse_args()
+    if given.fit:
+        for name in given.fit:
+            print(name, fit(name))
+        return
+    gc.freeze()  # statsmodels collects garbage at every correction, all modules' objects included
+    figures = {
+        "false_claims": {
+            str(seeds): claimed(outcomes(seeds, 0.0, given.repetitions, given.draws)) for seeds in (6, 10)
+        },
+        "power_3_points": {
+            str(seeds): claimed(outcomes(seeds, 0.03, given.repetitions, given.draws)) for seeds in SEEDS
+        },
+        "coverage": {
+            regime: {
+                str(seeds): coverage(variances, seeds, given.repetitions, given.draws) for seeds in SEEDS
+            }
+            for regime, variances in REGIMES.items()
+        },
+    }
+    print(table(figures))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def outcomes(num_seeds: int, gain: float, repetitions: int, num_draws: int) -> list[str]:
+    """What is said of one model against another whose true balanced accuracy is lower by `gain`."""
+    generator = np.random.default_rng(num_seeds)
+    scenes, labels = groups()
+    draws = resampling.draw(num_seeds, SCENES, num_draws)
+    said = []
+    for _ in terminal.progress(
+        range(repetitions), f"{num_seeds} seeds, {gain:.0%} apart", repetitions, "repetition"
+    ):
+        effects = sample_effects(REGIMES["default"], scenes, generator)
+        accuracies = {
+            name: measure(
+                right(REGIMES["default"], num_seeds, effects, accuracy, generator), labels, scenes, draws
+            )
+            for name, accuracy in (("other", ACCURACY - gain), ("model", ACCURACY))
+        }
+        (contrast,) = contrasts(accuracies, draws)
+        said.append(contrast.outcome)
+    return said
+
+
+def contrasts(accuracies: dict[str, Accuracies], draws: resampling.Draws) -> list[Contrast]:
+    return statistics.contrast_family(accuracies, [("model", "other")], draws, CONFIDENCE, MARGIN)
+
+
+def claimed(said: list[str]) -> float:
+    """Share of repetitions in which one of the two was called better."""
+    return float(np.mean([outcome in ("better", "worse") for outcome in said]))
+
+
+def coverage(variances: Variances, num_seeds: int, repetitions: int, num_draws: int) -> float:
+    """How often the two-way interval of a model's balanced accuracy holds the true one."""
+    generator = np.random.default_rng(num_seeds)
+    scenes, labels = groups()
+    draws = resampling.draw(num_seeds, SCENES, num_draws)
+    held = 0
+    for _ in range(repetitions):
+        effects = sample_effects(variances, scenes, generator)
+        hits = right(variances, num_seeds, effects, ACCURACY, generator)
+        interval = statistics.interval_of_accuracy(
+            measure(hits, labels, scenes, draws), labels, scenes, draws, CONFIDENCE
+        )
+        held += interval.low is not None and interval.low <= ACCURACY <= interval.high
+    return held / repetitions
+
+
+def groups() -> tuple[Int[np.ndarray, "N"], Int[np.ndarray, "N"]]:
+    """Scene and label of each test sample: a twin of either class in every scene."""
+    return np.repeat(np.arange(SCENES), 2), np.tile([0, 1], SCENES)
+
+
+def sample_effects(
+    variances: Variances, scenes: Int[np.ndarray, "N"], generator: np.random.Generator
+) -> Float[np.ndarray, "N"]:
+    """What makes a sample easy or hard for every seed, and for either model."""
+    of_scene = generator.normal(size=scenes.max() + 1)[scenes]
+    own = generator.normal(size=len(scenes))
+    return variances.scene**0.5 * of_scene + variances.sample**0.5 * own
+
+
+def right(
+    variances: Variances,
+    num_seeds: int,
+    effects: Float[np.ndarray, "N"],
+    accuracy: float,
+    generator: np.random.Generator,
+) -> Bool[np.ndarray, "S N"]:
+    """Which samples each seed of a model with this true accuracy gets right."""
+    rest = 1 - variances.seed - variances.scene - variances.sample
+    of_seed = variances.seed**0.5 * generator.normal(size=(num_seeds, 1))
+    own = rest**0.5 * generator.normal(size=(num_seeds, len(effects)))
+    return stats.norm.ppf(accuracy) + of_seed + effects + own > 0
+
+
+def measure(
+    hits: Bool[np.ndarray, "S N"],
+    labels: Int[np.ndarray, "N"],
+    scenes: Int[np.ndarray, "N"],
+    draws: resampling.Draws,
+) -> Accuracies:
+    logits = np.where(hits == (labels == 1), 1.0, -1.0)[..., None]
+    return statistics.accuracies(logits, labels, scenes, draws)
+
+
+def fit(name: str) -> Variances:
+    """Variances under which samples are right together as often as a model's test predictions are.
+
+    Each share is a tetrachoric correlation: that of two normal variables which are positive together as
+    often as two samples of one kind of pair are right together.
+    """
+    guess = predictions.read(name, "test")
+    hits = np.stack([(logits[:, 0] > 0) == (guess.labels == 1) for logits in guess.logits]).astype(float)
+    _, scenes = np.unique(guess.scenes, return_inverse=True)
+    num_seeds = len(hits)
+    by_scene = np.stack([np.bincount(scenes, weights=row) for row in hits])  # (S, G)
+    seed_pairs = num_seeds * (num_seeds - 1)
+    sizes = np.bincount(scenes)
+    by_sample = hits.sum(axis=0)
+    of_sample = (by_sample**2).sum() - hits.sum()
+    of_scene = (by_scene.sum(axis=0) ** 2).sum() - (by_scene**2).sum() - of_sample
+    of_seed = (hits.sum(axis=1) ** 2).sum() - (by_scene**2).sum()
+    shares = {
+        "sample": of_sample / (seed_pairs * hits.shape[1]),
+        "scene": of_scene / (seed_pairs * (sizes * (sizes - 1)).sum()),
+        "seed": of_seed / (num_seeds * (sizes.sum() ** 2 - (sizes**2).sum())),
+    }
+    same = {kind: max(0.0, tetrachoric(share, float(hits.mean()))) for kind, share in shares.items()}
+    return Variances(same["seed"], same["scene"], max(0.0, same["sample"] - same["scene"]))
+
+
+def tetrachoric(both: float, each: float) -> float:
+    """Correlation of two normal variables, each positive with one probability and both with another."""
+    place = stats.norm.ppf(each)
+
+    def excess(correlation: float) -> float:
+        covariance = [[1, correlation], [correlation, 1]]
+        return float(stats.multivariate_normal([0, 0], covariance).cdf([place, place])) - both
+
+    return float(brentq(excess, -0.99, 0.99))
+
+
+def table(figures: dict[str, dict]) -> str:
+    parts = [
+        "Claims at a true accuracy of "
+        f"{ACCURACY:.0%}, {SCENES} scenes of two samples, variances of the default run:\n\n"
+        + tabulate(
+            [
+                ["same strategy twice", *(_share(figures["false_claims"].get(str(s))) for s in SEEDS)],
+                ["three points apart", *(_share(figures["power_3_points"][str(s)]) for s in SEEDS)],
+            ],
+            ["Share of claims", *(f"{seeds} seeds" for seeds in SEEDS)],
+            "github",
+        ),
+        "Share of 95 % intervals that hold the true accuracy:\n\n"
+        + tabulate(
+            [[regime, *(_share(row[str(s)]) for s in SEEDS)] for regime, row in figures["coverage"].items()],
+            ["Variances", *(f"{seeds} seeds" for seeds in SEEDS)],
+            "github",
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+if __name__ == "__main__":
+    main()
