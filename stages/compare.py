@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import comparison, params, plots, tensors, terminal
+from stages.lib import comparison, gallery, params, sensor_use, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib.comparison import Comparison
-from stages.lib.plots import Figure
+from stages.lib.manifest import Manifest
+from stages.lib.plots import results, style
+from stages.lib.plots.results import Spot
+from stages.lib.plots.style import Figure
 
 FIGURES = Path("reports/figures")
 
@@ -24,49 +27,121 @@ FIGURES = Path("reports/figures")
 def main() -> None:
     settings = params.load()
     manifest = manifests.load(tensors.FOLDER)
-    compared = comparison.compare(
-        settings.model_names(), settings.fusion_names(), manifest, settings.report.confidence
-    )
+    compared = comparison.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
     comparison.write_csv(compared)
     last_epoch_best = comparison.count_last_epoch_best(settings.model_names())
     comparison.write_statistics(compared, manifest, last_epoch_best)
-    draw_figures(compared, settings.model_names())
+    figures = {
+        "loss_curves": draw_loss_curves(compared, settings.model_names()),
+        "balanced_accuracy": draw_metric_bars(compared, settings.model_names()),
+        "differences": draw_differences(compared, settings.model_names()),
+        "pareto": draw_pareto(compared, settings.model_names()),
+        "sensor_use": draw_sensor_use(compared, settings.fusion_names()),
+        "corruptions": draw_corruptions(compared, settings.model_names()),
+        "reliability": draw_reliability(compared, settings.model_names()),
+        "confusion": draw_confusions(compared, settings.model_names(), manifest),
+        "errors": gallery.draw(settings.fusion_names(), compared.split, manifest),
+    }
+    save(figures)
 
 
-def draw_figures(compared: Comparison, names: list[str]) -> None:
+def save(figures: dict[str, Figure | None]) -> None:
     """The comparison's own figures, and those of the data that the export has drawn."""
     shutil.rmtree(FIGURES, ignore_errors=True)
     FIGURES.mkdir(parents=True)
-    save(draw_loss_curves(compared, names), "loss_curves")
-    save(draw_metric_bars(compared, names), "balanced_accuracy")
-    save(draw_sizes(compared, names), "parameters")
+    for name, figure in figures.items():
+        if figure is not None:
+            style.save(figure, FIGURES / f"{name}.png")
     for path in sorted((tensors.FOLDER / tensors.PICTURES).glob("*.png")):
         shutil.copyfile(path, FIGURES / path.name)
 
 
 def draw_loss_curves(compared: Comparison, names: list[str]) -> Figure:
     prior = compared.models["prior"].metrics["validation"]["loss"].mean
-    return plots.loss_curves({name: comparison.read_history(name) for name in names}, prior)
+    return results.loss_curves({name: comparison.read_history(name) for name in names}, prior)
 
 
 def draw_metric_bars(compared: Comparison, names: list[str]) -> Figure:
     summaries = {name: compared.models[name].metrics[compared.split]["balanced_accuracy"] for name in names}
-    return plots.metric_bars(
+    return results.metric_bars(
         {name: np.array(summary.values) for name, summary in summaries.items()},
         {name: (summary.low, summary.high) for name, summary in summaries.items()},
-        chance=compared.models["prior"].metrics[compared.split]["balanced_accuracy"].mean,
+        chance=compared.chance,
         label=f"balanced accuracy, {compared.split} split",
         confidence=compared.confidence,
     )
 
 
-def draw_sizes(compared: Comparison, names: list[str]) -> Figure:
-    sizes_m = {name: compared.models[name].evaluation.cost.parameters / 1e6 for name in names}
-    return plots.size_against_loss(sizes_m, {name: compared.losses(name) for name in names}, compared.split)
+def draw_differences(compared: Comparison, names: list[str]) -> Figure:
+    return results.difference_matrix(
+        names,
+        {(pair.model, pair.against): pair.difference for pair in compared.pairs},
+        {(pair.model, pair.against): (pair.two_way.low, pair.two_way.high) for pair in compared.pairs},
+    )
 
 
-def save(figure: Figure, name: str) -> None:
-    plots.save(figure, FIGURES / f"{name}.png")
+def draw_pareto(compared: Comparison, names: list[str]) -> Figure:
+    spots = {}
+    for name in names:
+        model = compared.models[name]
+        loss = model.metrics[compared.split]["loss"]
+        cost = model.evaluation.cost
+        spots[name] = Spot(
+            costs={
+                "parameters (millions)": cost.parameters / 1e6,
+                "operations a sample (MFLOP)": cost.flops_m,
+                "training a seed (s)": comparison.training_s(model.evaluation),
+            },
+            loss=loss.mean,
+            bounds=(loss.low, loss.high),
+        )
+    return results.pareto(spots, f"{compared.split} loss (nats)")
+
+
+def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
+    uses = {name: compared.models[name].sensor_use for name in names}
+    lost: dict[str, dict] = {}
+    for sensor in sensor_use.SENSORS:
+        title = sensor_use.TITLES[sensor]
+        for name in names:
+            use = uses[name][sensor]
+            missing = use.lost_missing
+            lost.setdefault(f"without {title}", {})[name] = (missing.mean, (missing.low, missing.high))
+            if use.lost_shuffled is not None:
+                shuffled = use.lost_shuffled
+                lost.setdefault(f"{title} shuffled", {})[name] = (
+                    shuffled.mean,
+                    (shuffled.low, shuffled.high),
+                )
+    return results.sensor_use(lost)
+
+
+def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
+    """None where no corruptions were asked for."""
+    curves: dict[str, dict] = {}
+    for sensor in sensor_use.SENSORS:
+        for name in names:
+            for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
+                title = f"{sensor_use.TITLES[sensor]}: {corruption.replace('_', ' ')}"
+                curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
+    return results.corruption_curves(curves, names, compared.chance) if curves else None
+
+
+def draw_reliability(compared: Comparison, names: list[str]) -> Figure:
+    calibrations = {name: compared.models[name].calibration for name in names}
+    return results.reliability(
+        {
+            name: {
+                "before": (found.before.confidence, found.before.accuracy),
+                "after": (found.after.confidence, found.after.accuracy),
+            }
+            for name, found in calibrations.items()
+        }
+    )
+
+
+def draw_confusions(compared: Comparison, names: list[str], manifest: Manifest) -> Figure:
+    return results.confusions({name: compared.models[name].confusion for name in names}, manifest.classes)
 
 
 if __name__ == "__main__":

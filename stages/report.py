@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tabulate import tabulate
@@ -41,11 +42,16 @@ def main() -> None:
         answer(found, settings.fusion, headline),
         notebook_table(settings, rows, statistics, timing),
         full_table(rows, statistics, manifest),
+        significance(statistics, found),
+        costs(rows, statistics),
+        sensors(statistics, found),
+        robustness(statistics),
+        calibration(statistics),
         curves(statistics),
-        significance(statistics),
+        data(manifest, statistics, found),
+        errors(statistics),
         advantages(settings),
         written_analysis(found),
-        data(manifest, statistics, found),
         reproduction(settings, timing, manifest),
     ]
     (REPORTS / "report.md").write_text("\n\n".join(sections) + "\n")
@@ -77,7 +83,9 @@ def answer(found: Findings, fusion: str, headline: dict[str, float]) -> str:
         "## The answer\n\n"
         + "\n".join(lines)
         + "\n\n"
-        + picture("balanced_accuracy", "Balanced accuracy of every model with its interval over seeds")
+        + picture(
+            "balanced_accuracy", "Balanced accuracy of every model with its interval over seeds and scenes"
+        )
     )
 
 
@@ -128,48 +136,53 @@ def architecture_title(name: str, kind: str) -> str:
 
 
 def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manifest) -> str:
-    """All models and baselines, mean and standard deviation over seeds."""
+    """All models and baselines, with intervals."""
     split = statistics["split"]
     shown = {
-        "accuracy": "Accuracy",
         "balanced_accuracy": "Balanced accuracy",
+        "accuracy": "Accuracy",
         "f1": "F1",
+        "f1_rare": "F1 (rarer class)",
         "auroc": "AUROC",
+        "average_precision": "Average precision",
+        "brier": "Brier score",
+        "ece": "ECE",
     }
-    table = []
+    table, details = [], []
     for name, model in statistics["models"].items():
         metrics = model["metrics"]
-        test_loss = spread(metrics["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT
         table.append(
             [
-                name.replace("prior", "class prior").replace("_", " "),
-                *(spread(metrics[split][metric]) for metric in shown),
-                test_loss,
-                spread(metrics["validation"]["loss"]),
+                label(name),
+                interval(metrics[split]["balanced_accuracy"]),
+                interval(metrics["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT,
+                interval(metrics["validation"]["loss"]),
                 millions(rows[name]["parameters"]),
-                number(rows[name]["latency_ms"], 1),
                 model["verdict"],
             ]
         )
+        details.append([label(name), *(spread(metrics[split][metric]) for metric in shown)])
     headers = [
         "Model",
-        *(f"{label} ({split})" for label in shown.values()),
+        f"Balanced accuracy ({split})",
         "Test loss",
         "Validation loss",
         "Parameters (M)",
-        "Latency (ms)",
         "Verdict",
     ]
+    confidence = f"{statistics['confidence']:.0%}"
     return (
         "## All models\n\n"
         + markdown(table, headers)
-        + "\n\nMean ± standard deviation over seeds; intervals stand in `comparison.csv`. Losses are "
-        "cross-entropies in nats; F1 and AUROC are macro averages. *class prior* always predicts the class "
-        "frequencies of the training split; *return count* is a logistic regression on the number of LiDAR "
-        "returns and their mean range. A model is better than the class prior when the interval of their "
-        f"difference in {split} loss, over scenes and over seeds, excludes zero. Latency is one sample on "
-        "the machine named below, with as many threads as in training.\n\n"
-        + picture("parameters", "Loss of every model over its number of parameters")
+        + f"\n\nMeans over seeds with {confidence} intervals over seeds and scenes (a bootstrap of both at "
+        "once). Losses are cross-entropies in nats. *class prior* always predicts the class frequencies of the "
+        "training split; *return count* is a logistic regression on the number of LiDAR returns and their mean "
+        "range. A model is better than the class prior when the intervals of their difference in loss, over "
+        "scenes and over seeds, lie below zero.\n\n"
+        + markdown(details, ["Model", *shown.values()])
+        + f"\n\n{split.capitalize()} split, mean ± standard deviation over seeds; F1, AUROC and average precision "
+        "are means over classes; ECE is the expected calibration error over 15 bins of equal mass.\n\n"
+        + picture("confusion", "Share of each true class that each model predicts as each class")
     )
 
 
@@ -189,52 +202,204 @@ def curves(statistics: dict[str, Any]) -> str:
     )
 
 
-def significance(statistics: dict[str, Any]) -> str:
-    """Every model against the reference."""
-    reference = statistics["reference"]
-    table = []
-    for name, model in statistics["models"].items():
-        contrast = model["contrast"]
-        if contrast is None:
-            continue
-        outcome = "not decided"
-        if contrast["decided"]:
-            outcome = "worse" if contrast["difference"] > 0 else "better"
-        table.append(
-            [
-                name,
-                f"{contrast['difference']:+.4f}",
-                between(contrast["over_seeds"]),
-                between(contrast["over_scenes"]),
-                "-" if contrast["p"] is None else f"{contrast['p']:.3f}",
-                "-" if contrast["p_holm"] is None else f"{contrast['p_holm']:.3f}",
-                outcome,
-            ]
-        )
+def significance(statistics: dict[str, Any], found: Findings) -> str:
+    """The family of claims, what fusing adds, and all other pairs."""
+    reference, single = statistics["reference"], statistics["single"]
+    models = statistics["models"]
+    claims = [model["contrast"] for model in models.values() if model["contrast"]]
+    singles = [model["single"] for model in models.values() if model["single"]]
+    confidence, seeds = f"{statistics['confidence']:.0%}", len(statistics["seeds"])
+    chosen = (
+        "The test split had no say in choosing it. "
+        if statistics["split"] == "test"
+        else "It was chosen on the very split that it is judged on here, for want of a test split. "
+    )
+    parts = [
+        "## What is significant, and what is tied",
+        contrasts(claims, f"Against {reference}", confidence),
+        f"The reference, {reference}, is the fusion with the least mean validation loss. {chosen}Differences are "
+        f"in balanced accuracy on the {statistics['split']} split, paired by seed and scene. P(better) is the "
+        "share of seeds in which the model did better than the reference; p comes from flipping the signs of the "
+        "differences over seeds, exact up to 20, and is corrected for the family by Holm's method. A difference is "
+        f"claimed only when the corrected p is below 0.05 and the {confidence} interval over seeds and scenes "
+        "excludes zero; models count as tied only when two one-sided tests put their difference within "
+        f"±{statistics['margin']:g} (`report.margin`), over seeds and over both; all else is not decided. In this "
+        f"family a claim takes at least {statistics['seeds_needed']} seeds; this run has {seeds}.",
+        contrasts(singles, f"Against {single} alone", confidence),
+        f"Fusions against the better single sensor on validation, {single}; a family of its own.",
+        picture("differences", "Matrix of the differences in balanced accuracy between all models"),
+        f"Exploratory: all pairs, row less column, in points of balanced accuracy with {confidence} intervals over "
+        "seeds and scenes, not corrected for their number. Nothing is claimed from it.",
+    ]
+    narrow = analysis.narrow_intervals(statistics)
+    if narrow:
+        parts.append(f"**Warning:** {narrow}")
+    return "\n\n".join(parts)
+
+
+def contrasts(family: list[dict[str, Any]], title: str, confidence: str) -> str:
+    table = [
+        [
+            contrast["model"],
+            f"{contrast['difference']:+.4f}",
+            between(contrast["two_way"]),
+            between(contrast["over_seeds"]),
+            f"{contrast['probability']:.2f}",
+            p_value(contrast["p"]),
+            p_value(contrast["p_holm"]),
+            p_value(contrast["p_tied"]),
+            contrast["outcome"],
+        ]
+        for contrast in family
+    ]
     headers = [
-        f"Against {reference}",
-        f"Difference in {statistics['split']} loss",
-        f"{statistics['confidence']:.0%} over seeds",
-        f"{statistics['confidence']:.0%} over scenes",
+        title,
+        "Difference",
+        f"{confidence} over seeds and scenes",
+        f"{confidence} over seeds (t)",
+        "P(better)",
         "p",
         "p (Holm)",
+        "p (not tied)",
         "Outcome",
     ]
-    seeds = len(statistics["seeds"])
+    return markdown(table, headers)
+
+
+def p_value(p: float | None) -> str:
+    return "-" if p is None else f"{p:.3f}"
+
+
+def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
+    table = [
+        [
+            label(name),
+            millions(rows[name]["parameters"]),
+            f"{model['trainable_parameters']:,}",
+            number(rows[name]["weights_mib"], 1),
+            number(rows[name]["flops_m"], 1),
+            number(rows[name]["epoch_s"], 2),
+            number(rows[name]["peak_memory_mib"], 0),
+            number(rows[name]["latency_ms"], 2),
+            number(rows[name]["latency_32_ms"], 1),
+        ]
+        for name, model in statistics["models"].items()
+        if model["parameters"]
+    ]
+    headers = [
+        "Model",
+        "Parameters (M)",
+        "Trained here",
+        "Weights (MiB)",
+        "MFLOP a sample",
+        "Epoch (s)",
+        "Peak memory (MiB)",
+        "Latency (ms)",
+        "of 32 (ms)",
+    ]
     return (
-        "## What is significant\n\n"
+        "## Cost\n\n"
         + markdown(table, headers)
-        + f"\n\nThe reference, {reference}, is the fusion with the least mean validation loss. "
-        + (
-            "The test split had no say in choosing it. "
-            if statistics["split"] == "test"
-            else "It was chosen on the very split that it is judged on here, for want of a test split. "
+        + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
+        "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
+        "training. Late fusion counts its two nets, but for the seconds of an epoch.\n\n"
+        + picture("pareto", "Loss of every model over parameters, operations and seconds of training")
+        + "\n\nThe line joins the models that no other beats in both cost and loss; vertical lines are intervals."
+    )
+
+
+def sensors(statistics: dict[str, Any], found: Findings) -> str:
+    """Which sensor each fusion uses."""
+    table = []
+    for name, model in statistics["models"].items():
+        if not model["sensor_use"]:
+            continue
+        row = [name]
+        for use in model["sensor_use"].values():
+            shuffled = use["lost_shuffled"]
+            row += [
+                f"{use['lost_missing']['mean']:+.3f}",
+                "-" if shuffled is None else f"{shuffled['mean']:+.3f}",
+                f"{use['shapley']['mean']:+.3f}",
+            ]
+        ignored = [analysis.title(sensor) for sensor in found.models[name].ignores]
+        table.append([*row, f"ignores {' and '.join(ignored)}" if ignored else "uses both"])
+    headers = ["Fusion"]
+    for sensor in ("RGB", "LiDAR"):
+        headers += [f"Without {sensor}", f"{sensor} shuffled", f"Shapley value of {sensor}"]
+    return (
+        "## Which sensor each fusion uses\n\n"
+        + markdown(table, [*headers, ""])
+        + f"\n\nBalanced accuracy lost on the {statistics['split']} split when a sensor is missing "
+        "(`evaluate.missing`), or shows another group (mean over permutations); the Shapley value is what a sensor "
+        "adds, averaged over who comes first. A fusion ignores a sensor when it loses less than "
+        f"{statistics['margin']:g} either way.\n\n"
+        + picture(
+            "sensor_use", "Balanced accuracy that each fusion loses without a sensor, or with it shuffled"
         )
-        + "Differences are paired by seed and sample; p values are sign-flip tests over seeds, exact up to 20, "
-        "corrected for their number by Holm's method. A difference is claimed only when the corrected p is "
-        "below 0.05 and both intervals exclude zero: over seeds, as if the models were trained again, and over "
-        f"scenes, as if other scenes were tested. That takes at least {statistics['seeds_needed']} seeds; this "
-        f"run has {seeds}."
+    )
+
+
+def robustness(statistics: dict[str, Any]) -> str:
+    """What is left of each model under corrupted inputs."""
+    curves = {name: model["curves"] for name, model in statistics["models"].items() if model["curves"]}
+    kinds = dict.fromkeys(
+        (sensor, corruption)
+        for by_sensor in curves.values()
+        for sensor, by_name in by_sensor.items()
+        for corruption in by_name
+    )
+    if not kinds:
+        return "## Robustness\n\nNo corruptions were asked for (`evaluate.severities`)."
+    table = []
+    for sensor, corruption in kinds:
+        cells = []
+        for by_sensor in curves.values():
+            curve = by_sensor.get(sensor, {}).get(corruption)
+            cells.append(
+                ""
+                if curve is None
+                else "not defined"
+                if curve["relative_area"] is None
+                else f"{curve['relative_area']:.2f}"
+            )
+        table.append([f"{analysis.title(sensor)}: {corruption.replace('_', ' ')}", *cells])
+    return (
+        "## Robustness\n\n"
+        + markdown(table, ["Corruption", *curves])
+        + "\n\nShare of the balanced accuracy above chance that is left, as the area under the curve from no "
+        "corruption to the worst severity; strengths stand in params.yaml.\n\n"
+        + picture("corruptions", "Balanced accuracy of every model over the severity of each corruption")
+    )
+
+
+def calibration(statistics: dict[str, Any]) -> str:
+    table = [
+        [
+            name,
+            f"{model['calibration']['before']['ece']:.3f}",
+            f"{model['calibration']['after']['ece']:.3f}",
+            f"{mean(model['calibration']['temperatures']):.2f}",
+        ]
+        for name, model in statistics["models"].items()
+        if model["calibration"]
+    ]
+    own = "" if statistics["split"] == "test" else " Here that is the very split it is judged on."
+    return (
+        "## Calibration\n\n"
+        + markdown(table, ["Model", "ECE", "ECE after scaling", "Temperature"])
+        + f"\n\nExpected calibration error on the {statistics['split']} split, means over seeds. The temperature "
+        f"that logits are divided by is fitted on validation; above 1, a model is too sure of itself.{own}\n\n"
+        + picture("reliability", "Share of right predictions over their confidence, before and after scaling")
+    )
+
+
+def errors(statistics: dict[str, Any]) -> str:
+    return (
+        "## Errors\n\n"
+        + picture("errors", "The worst errors of each fusion: pictures over depth, with label and prediction")
+        + f"\n\nThe {statistics['split']} groups that most seeds of a fusion get wrong, the surest errors first: "
+        "what they are, what they are taken for, and by what share of the seeds."
     )
 
 
@@ -356,9 +521,13 @@ def reproduction(settings: Params, timing: dict[str, Any], manifest: Manifest) -
         f"{machine}, {plural(timing['workers'], 'seed')} at a time with "
         f"{plural(timing['threads'], 'thread')} each; {versions}; {timing['platform']}"
     )
+    revision = timing["revision"] or "not known"
+    if revision.endswith("+"):
+        revision = f"{revision[:-1]} with changes that were not committed"
     return (
         "## How to reproduce\n\n"
-        f"`make repro` in a clone of this revision. Seeds {', '.join(map(str, settings.seeds))}; {recipe}. "
+        f"`make repro` in a clone of the Git revision that trained: {revision}. "
+        f"Seeds {', '.join(map(str, settings.seeds))}; {recipe}. "
         f"Measured on {machinery}. Data digest `{manifest.digest[:16]}`."
     )
 
@@ -382,6 +551,19 @@ def spread(summary: dict[str, Any]) -> str:
     if summary["sd"] is None:
         return f"{summary['mean']:.3f}"
     return f"{summary['mean']:.3f} ± {summary['sd']:.3f}"
+
+
+def interval(summary: dict[str, Any]) -> str:
+    """Mean of a metric and its interval over seeds and scenes."""
+    if summary["mean"] is None:
+        return "not defined"
+    if summary["low"] is None:
+        return f"{summary['mean']:.3f}"
+    return f"{summary['mean']:.3f} ({summary['low']:.3f} to {summary['high']:.3f})"
+
+
+def label(name: str) -> str:
+    return name.replace("prior", "class prior").replace("_", " ")
 
 
 def millions(cell: str) -> str:

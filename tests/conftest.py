@@ -35,6 +35,7 @@ TINY = {
     "train.late.epochs": 3,
     # In one process: nothing so small is worth starting another. Tests of parallel workers ask for two.
     "train.workers": 1,
+    "report.draws": 500,
 }
 
 

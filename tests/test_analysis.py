@@ -9,13 +9,17 @@ from stages.lib.analysis import Finding, Findings
 
 
 def made_up(
-    losses: dict[str, float],
+    accuracies: dict[str, float],
     *,
-    decided: tuple[str, ...] = (),
+    outcomes: dict[str, str] | None = None,
+    against_single: str = "not decided",
     beats_prior: bool = True,
+    mean_below_prior: bool = True,
     num_seeds: int = 10,
     split: str = "test",
+    ignores: dict[str, list[str]] | None = None,
 ) -> Findings:
+    """Findings in which the most accurate fusion is the reference; what is not named is not decided."""
     kinds = {
         "rgb": "unimodal",
         "lidar": "unimodal",
@@ -23,6 +27,9 @@ def made_up(
         "prior": "baseline",
         "return_count": "baseline",
     }
+    fusions = [name for name in accuracies if name not in kinds or name == "late"]
+    reference = max(fusions, key=lambda name: accuracies[name])
+    single = max(("rgb", "lidar"), key=lambda name: accuracies[name])
     models = {
         name: Finding(
             name=name,
@@ -30,40 +37,40 @@ def made_up(
             parameters_m=None
             if name == "prior"
             else {"late": 26.3, "rgb": 13.1, "lidar": 13.1}.get(name, 6.6),
-            loss=loss,
-            balanced_accuracy=1 - loss / 2,
+            loss=2 * (1 - accuracy),
+            balanced_accuracy=accuracy,
             beats_prior=None if name == "prior" else beats_prior,
-            mean_below_prior=loss < losses.get("prior", 1),
-            decided=name in decided,
+            mean_below_prior=mean_below_prior,
+            outcome=None
+            if name == reference or kinds.get(name) == "baseline"
+            else (outcomes or {}).get(name, "not decided"),
+            against_single=against_single if name in fusions else None,
+            ignores=(ignores or {}).get(name, []),
         )
-        for name, loss in losses.items()
+        for name, accuracy in accuracies.items()
     }
-    fusions = [name for name, model in models.items() if model.kind in ("intermediate", "late")]
-    reference = min(fusions, key=lambda name: losses[name])
-    return Findings(models, reference, split, num_seeds, 8)
+    return Findings(models, reference, single, split, num_seeds, 8, 0.01)
 
 
-WINNER = {"rgb": 0.4, "lidar": 0.3, "concatenation": 0.1, "addition": 0.2, "late": 0.25, "prior": 0.69}
-TIED = {"rgb": 0.2, "lidar": 0.2, "concatenation": 0.2, "addition": 0.2, "late": 0.2, "prior": 0.69}
-UNIMODAL_AHEAD = {
-    "rgb": 0.4,
-    "lidar": 0.05,
-    "concatenation": 0.1,
-    "addition": 0.2,
-    "late": 0.25,
-    "prior": 0.69,
-}
-MANY = {**WINNER, **{f"operator_{i}": 0.3 for i in range(14)}}
+WINNER = {"rgb": 0.8, "lidar": 0.85, "concatenation": 0.95, "addition": 0.9, "late": 0.88, "prior": 0.5}
+TIED = {"rgb": 0.9, "lidar": 0.9, "concatenation": 0.9, "addition": 0.9, "late": 0.9, "prior": 0.5}
+UNIMODAL_AHEAD = {**WINNER, "lidar": 0.97}
+MANY = {**WINNER, **{f"operator_{i}": 0.85 for i in range(14)}}
+WORSE = dict.fromkeys(("rgb", "lidar", "addition", "late"), "worse")
 CASES = {
-    "one clear winner": made_up(WINNER, decided=("rgb", "lidar", "addition", "late")),
-    "all tied": made_up(TIED),
+    "one clear winner": made_up(WINNER, outcomes=WORSE, against_single="better"),
+    "all tied": made_up(TIED, outcomes=dict.fromkeys(WORSE, "tied"), against_single="tied"),
+    "nothing decided": made_up(TIED),
     "no better than the prior": made_up(TIED, beats_prior=False),
     "one seed": made_up(WINNER, num_seeds=1),
-    "fusion worse than unimodal": made_up(UNIMODAL_AHEAD, decided=("lidar",)),
+    "fusion worse than unimodal": made_up(
+        UNIMODAL_AHEAD, outcomes={"lidar": "better"}, against_single="worse"
+    ),
     "no test split": made_up(WINNER, split="validation"),
     "many fusions": made_up(MANY),
-    "late wins": made_up({**WINNER, "late": 0.05}, num_seeds=4),
-    "two fusions": made_up({"rgb": 0.4, "lidar": 0.3, "maximum": 0.3, "late": 0.2, "prior": 0.69}),
+    "late wins": made_up({**WINNER, "late": 0.97}, num_seeds=4),
+    "a rival is better on test": made_up(WINNER, outcomes={"addition": "better"}),
+    "two fusions": made_up({"rgb": 0.8, "lidar": 0.85, "maximum": 0.85, "late": 0.9, "prior": 0.5}),
 }
 
 
@@ -80,21 +87,31 @@ def test_a_clear_winner_is_named_with_its_numbers() -> None:
     found = CASES["one clear winner"]
     lines = " ".join(analysis.answer(found))
     assert "**concatenation**" in lines and "significantly better than addition and late" in lines
-    assert "0.100" in text_of(found) and "a significant difference in its favour" in text_of(found)
+    assert "fusing paid, significantly" in lines
+    assert "0.950" in text_of(found) and "a significant difference in its favour" in text_of(found)
+    assert "A plausible reason" in text_of(found)
 
 
-def test_ties_are_not_decided() -> None:
+def test_ties_are_called_ties() -> None:
     lines = " ".join(analysis.answer(CASES["all tied"]))
-    assert "significantly" not in lines
+    assert "tied with addition and late: they differ by less than 0.01" in lines
+    assert "fusing made no difference that matters" in lines
+    assert "count as tied" in text_of(CASES["all tied"])
+
+
+def test_what_is_open_is_not_decided() -> None:
+    lines = " ".join(analysis.answer(CASES["nothing decided"]))
+    assert "significantly" not in lines and "tied" not in lines
     assert "Against addition and late it is not decided" in lines
-    assert "may well be noise" in text_of(CASES["all tied"])
+    assert "whether fusing pays is not decided" in lines
+    assert "may well be noise" in text_of(CASES["nothing decided"])
 
 
 def test_models_that_learned_nothing_are_not_ranked() -> None:
     found = CASES["no better than the prior"]
     assert "No answer yet" in analysis.answer(found)[0]
     assert "is not shown to beat the class prior" in text_of(found)
-    hopeless = made_up({**TIED, "prior": 0.1}, beats_prior=False)
+    hopeless = made_up(TIED, beats_prior=False, mean_below_prior=False)
     assert "is no better than always predicting" in analysis.answer(hopeless)[0]
     assert "does not beat the class prior" in text_of(hopeless)
     assert "plausible reason" not in text_of(found)
@@ -107,10 +124,29 @@ def test_few_seeds_are_said_to_be_few() -> None:
     assert "cannot tell from noise" in text_of(CASES["one seed"])
 
 
-def test_fusion_that_does_not_pay_is_called_so() -> None:
+def test_fusion_that_harms_is_called_so() -> None:
     found = CASES["fusion worse than unimodal"]
-    assert "Fusing did not pay: lidar alone" in " ".join(analysis.answer(found))
-    assert "the second sensor has not paid" in text_of(found)
+    assert "LiDAR, has a balanced accuracy of 0.970" in " ".join(analysis.answer(found))
+    assert "fusing harmed, significantly" in " ".join(analysis.answer(found))
+    assert "the second sensor has done harm" in text_of(found)
+
+
+def test_a_better_rival_is_named() -> None:
+    lines = " ".join(analysis.answer(CASES["a rival is better on test"]))
+    assert "On the test split it is significantly worse than addition" in lines
+
+
+def test_an_ignored_sensor_is_named() -> None:
+    found = made_up(WINNER, ignores={"addition": ["lidar"]})
+    assert "addition ignores LiDAR" in " ".join(analysis.answer(found))
+    assert "ignores" not in " ".join(analysis.answer(CASES["one clear winner"]))
+
+
+def test_narrow_intervals_are_warned_of() -> None:
+    few = {"seeds": [1, 2, 3], "models": {"a": {"seed_share": 0.8}, "b": {"seed_share": None}}}
+    assert "too narrow" in (analysis.narrow_intervals(few) or "")
+    assert analysis.narrow_intervals(few | {"seeds": list(range(10))}) is None
+    assert analysis.narrow_intervals(few | {"models": {"a": {"seed_share": 0.1}}}) is None
 
 
 def test_a_missing_test_split_is_said() -> None:
@@ -121,18 +157,19 @@ def test_a_missing_test_split_is_said() -> None:
 @pytest.mark.parametrize("case", [name for name in CASES if name != "one clear winner"])
 def test_nothing_undecided_is_called_significant(case: str) -> None:
     found = CASES[case]
-    if not any(model.decided for model in found.models.values()):
+    if not {model.outcome for model in found.models.values()} & {"better", "worse"}:
         for text in (text_of(found), " ".join(analysis.answer(found))):
             assert "significantly" not in text
             assert "a significant difference" not in text and "is significant" not in text
 
 
 @pytest.mark.parametrize(
-    ("loss", "beats_prior", "warned"), [(0.11, True, True), (0.11, False, False), (0.5, True, False)]
+    ("accuracy", "beats_prior", "warned"),
+    [(0.945, True, True), (0.945, False, False), (0.75, True, False)],
 )
-def test_a_trivial_task_is_called_so(loss: float, beats_prior: bool, warned: bool) -> None:
+def test_a_trivial_task_is_called_so(accuracy: float, beats_prior: bool, warned: bool) -> None:
     """Only where the scan's size alone tells the classes about as well as the best fusion."""
-    found = made_up({**WINNER, "prior": 1.0, "return_count": loss}, beats_prior=beats_prior)
+    found = made_up({**WINNER, "return_count": accuracy}, beats_prior=beats_prior)
     sentence = analysis.trivial_task(found)
     assert (sentence is not None) == warned
     if sentence:

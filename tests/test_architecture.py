@@ -15,7 +15,7 @@ LIBRARY = sorted((ROOT / "stages" / "lib").rglob("*.py"))
 DOORS = {
     "fiftyone": {"stages.lib.datasets"},
     "ruamel": {"stages.lib.params"},
-    "matplotlib": {"stages.lib.plots"},
+    "matplotlib": {"stages.lib.plots.style", "stages.lib.plots.data", "stages.lib.plots.results"},
     "trimesh": {"stages.lib.scenes"},
     "sklearn": {"stages.lib.guessing"},
     "statsmodels": {"stages.lib.statistics"},

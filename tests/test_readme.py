@@ -113,6 +113,18 @@ def test_result_is_the_reports() -> None:
         assert loss == f"{float(row['test_loss']):.3f}"
 
 
+def test_report_stays_readable() -> None:
+    """The committed one: its length, the size of its figures, and that none is missing."""
+    reports = README.parent / "reports"
+    report = (reports / "report.md").read_text()
+    assert len(report.splitlines()) <= 1000
+    images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", report)
+    assert {Path(image).name for _, image in images} == {path.name for path in reports.glob("figures/*.png")}
+    for description, image in images:
+        assert len(description) > 10
+        assert (reports / image).stat().st_size < 200_000, image
+
+
 def test_links_and_files_exist() -> None:
     text = README.read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):

@@ -17,7 +17,9 @@ class Finding:
     balanced_accuracy: float
     beats_prior: bool | None
     mean_below_prior: bool  # whether at least its mean loss is lower than the class prior's
-    decided: bool  # whether its difference from the reference is claimed
+    outcome: str | None  # against the reference: "better", "worse", "tied" or "not decided"
+    against_single: str | None  # the same of a fusion against the better single sensor
+    ignores: list[str]  # sensors that a fusion can lose without losing accuracy
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,11 @@ class Findings:
 
     models: dict[str, Finding]  # baselines included
     reference: str
+    single: str
     split: str
     num_seeds: int
     seeds_needed: int
+    margin: float
 
     def of_kind(self, *kinds: str) -> list[Finding]:
         return [model for model in self.models.values() if model.kind in kinds]
@@ -43,6 +47,11 @@ class Findings:
         return self.models[self.reference]
 
     @property
+    def best_single(self) -> Finding:
+        """The sensor whose own net is best on validation."""
+        return self.models[self.single]
+
+    @property
     def enough_seeds(self) -> bool:
         return self.num_seeds >= self.seeds_needed
 
@@ -53,7 +62,6 @@ def findings(statistics: dict[str, Any]) -> Findings:
     models = {}
     for name, model in statistics["models"].items():
         figures = model["metrics"][split]
-        contrast = model["contrast"]
         parameters = model["parameters"]
         models[name] = Finding(
             name=name,
@@ -63,14 +71,18 @@ def findings(statistics: dict[str, Any]) -> Findings:
             balanced_accuracy=figures["balanced_accuracy"]["mean"],
             beats_prior=model["beats_prior"],
             mean_below_prior=model["mean_below_prior"],
-            decided=contrast is not None and contrast["decided"],
+            outcome=model["contrast"] and model["contrast"]["outcome"],
+            against_single=model["single"] and model["single"]["outcome"],
+            ignores=[sensor for sensor, use in (model["sensor_use"] or {}).items() if use["is_ignored"]],
         )
     return Findings(
         models=models,
         reference=statistics["reference"],
+        single=statistics["single"],
         split=split,
         num_seeds=len(statistics["seeds"]),
         seeds_needed=statistics["seeds_needed"],
+        margin=statistics["margin"],
     )
 
 
@@ -92,10 +104,12 @@ def answer(found: Findings) -> list[str]:
     else:
         lines.append(
             f"**{best.name}** has the least validation loss of all fusions; on the {found.split} split "
-            f"its loss is {best.loss:.3f} and its balanced accuracy {best.balanced_accuracy:.3f}."
+            f"its balanced accuracy is {best.balanced_accuracy:.3f} and its loss {best.loss:.3f}."
         )
-    lines.append(_undecided(found))
-    lines.append(_against_unimodal(found))
+    lines.append(_against_fusions(found))
+    ignoring = [model for model in found.fusions if model.ignores and model.beats_prior]
+    told = ", ".join(f"{model.name} ignores {' and '.join(map(title, model.ignores))}" for model in ignoring)
+    lines.append(_against_single(found) + (f" As good without a sensor: {told}." if ignoring else ""))
     if found.split != "test":
         lines.append(
             "There is no test split: epochs were selected on the very data that these figures come "
@@ -104,19 +118,27 @@ def answer(found: Findings) -> list[str]:
     return lines
 
 
-def _undecided(found: Findings) -> str:
-    """Which models differ from the reference, and whether so few seeds could have shown it."""
-    others = [model for model in found.fusions if model.name != found.reference]
-    worse = [model for model in others if model.decided and model.loss > found.best.loss]
-    better = [model for model in others if model.decided and model.loss < found.best.loss]
-    open_ = [model for model in others if not model.decided]
-    parts = []
-    if worse:
-        parts.append(f"It is significantly better than {_join(worse)}.")
-    if better:
-        parts.append(f"On the {found.split} split it is significantly worse than {_join(better)}.")
-    if open_:
-        parts.append(f"Against {_join(open_)} it is not decided.")
+def title(sensor: str) -> str:
+    return {"rgb": "RGB", "lidar": "LiDAR"}[sensor]
+
+
+def _against_fusions(found: Findings) -> str:
+    """How the other fusions stand to the reference, and whether so few seeds could have shown it."""
+    by_outcome: dict[str, list[Finding]] = {}
+    for model in found.fusions:
+        if model.outcome is not None:
+            by_outcome.setdefault(model.outcome, []).append(model)
+    texts = {
+        "worse": "It is significantly better than {names}.",
+        "better": f"On the {found.split} split it is significantly worse than {{names}}.",
+        "tied": f"It is tied with {{names}}: they differ by less than {found.margin:g}.",
+        "not decided": "Against {names} it is not decided.",
+    }
+    parts = [
+        text.format(names=_join(by_outcome[outcome]))
+        for outcome, text in texts.items()
+        if outcome in by_outcome
+    ]
     if not found.enough_seeds:
         parts.append(
             f"With {_seeds(found.num_seeds)} no difference of this family can be significant, however "
@@ -125,18 +147,37 @@ def _undecided(found: Findings) -> str:
     return " ".join(parts)
 
 
-def _against_unimodal(found: Findings) -> str:
-    single = min(found.of_kind("unimodal"), key=lambda model: model.loss)
-    gain = single.loss - found.best.loss
-    if gain <= 0:
-        return (
-            f"Fusing did not pay: {single.name} alone has a mean loss of {single.loss:.3f} and a balanced "
-            f"accuracy of {single.balanced_accuracy:.3f}."
-        )
-    certainty = "is significant" if single.decided else "is not decided either"
+_AGAINST_SINGLE = {
+    "better": "fusing paid, significantly",
+    "worse": "fusing harmed, significantly",
+    "tied": "fusing made no difference that matters",
+    "not decided": "whether fusing pays is not decided",
+}
+
+
+def _against_single(found: Findings) -> str:
+    single, best = found.best_single, found.best
+    text = (
+        f"The better single sensor, {title(single.name)}, has a balanced accuracy of "
+        f"{single.balanced_accuracy:.3f} and a loss of {single.loss:.3f}"
+    )
+    return f"{text}: {_AGAINST_SINGLE[best.against_single or 'not decided']}."
+
+
+_FEW_SEEDS = 6
+_SEEDS_DOMINATE = 0.5
+
+
+def narrow_intervals(statistics: dict[str, Any]) -> str | None:
+    """A sentence where simulations show that intervals hold the truth less often than they say."""
+    shares = [
+        model["seed_share"] for model in statistics["models"].values() if model["seed_share"] is not None
+    ]
+    if not shares or len(statistics["seeds"]) >= _FEW_SEEDS or max(shares) < _SEEDS_DOMINATE:
+        return None
     return (
-        f"The better single sensor, {single.name}, has a loss of {single.loss:.3f} and a balanced accuracy "
-        f"of {single.balanced_accuracy:.3f}; its difference from {found.reference} {certainty}."
+        f"with {_seeds(len(statistics['seeds']))}, and {max(shares):.0%} of some model's uncertainty coming from "
+        "them, the intervals over seeds and scenes are too narrow (`benchmarks/claims.py` shows by how much)."
     )
 
 
@@ -150,14 +191,17 @@ def _best_and_why(found: Findings) -> str:
     others = [model for model in found.fusions if model.name != best.name]
     text = (
         f"Judged on validation, {best.name} ({best.kind} fusion) did best. On the {found.split} split its "
-        f"mean loss over {_seeds(found.num_seeds)} is {best.loss:.3f}"
+        f"mean balanced accuracy over {_seeds(found.num_seeds)} is {best.balanced_accuracy:.3f}"
     )
     if others:
-        rival = min(others, key=lambda model: model.loss)
-        text += f", that of the nearest other fusion, {rival.name}, {rival.loss:.3f}"
-        if rival.decided:
-            side = "in its favour" if rival.loss > best.loss else "in the rival's favour"
-            text += f", a significant difference {side}"
+        rival = max(others, key=lambda model: model.balanced_accuracy)
+        text += f", that of the nearest other fusion, {rival.name}, {rival.balanced_accuracy:.3f}"
+        if rival.outcome == "worse":
+            text += ", a significant difference in its favour"
+        elif rival.outcome == "better":
+            text += ", a significant difference in the rival's favour"
+        elif rival.outcome == "tied":
+            text += ", so near that they count as tied"
         elif found.enough_seeds:
             text += ", a difference that is not significant and may well be noise"
         else:
@@ -175,17 +219,23 @@ def _best_and_why(found: Findings) -> str:
 
 def _why(found: Findings) -> str:
     best = found.best
-    rgb, lidar = found.models["rgb"], found.models["lidar"]
-    strong, weak = sorted((rgb, lidar), key=lambda model: model.loss)
+    strong = found.best_single
+    weak = next(model for model in found.of_kind("unimodal") if model.name != strong.name)
     sensors = (
-        f"Alone, {strong.name} reaches a balanced accuracy of {strong.balanced_accuracy:.3f} and "
-        f"{weak.name} {weak.balanced_accuracy:.3f}, against {best.balanced_accuracy:.3f} for {best.name}. "
+        f"Alone, {title(strong.name)} reaches {strong.balanced_accuracy:.3f} and {title(weak.name)} "
+        f"{weak.balanced_accuracy:.3f}. "
     )
-    if best.loss >= strong.loss:
+    if best.against_single == "not decided" and not found.enough_seeds:
         return sensors + (
-            "So the second sensor has not paid here: a fusion has more to fit and, on this many samples, "
-            "fits it no better than the stronger sensor's own net."
+            "Whether the second sensor pays is open all the same, however far apart these means are: "
+            f"{_seeds(found.num_seeds)} can't show it, while {found.seeds_needed} might."
         )
+    if best.against_single != "better":
+        shown = {
+            "worse": "So the second sensor has done harm here",
+            "tied": "So the second sensor has not paid here",
+        }.get(best.against_single or "", "So it is not shown that the second sensor pays here")
+        return sensors + (f"{shown}: a fusion has more to fit, and only so many samples to fit it to.")
     if best.kind == "late":
         return sensors + (
             "A plausible reason is that each of its nets is larger and learns from its own sensor alone, so "

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import lidar, plots, tensors
+from stages.lib import lidar, tensors
 from stages.lib.inspection import RANGE_BINS, Inspection
 from stages.lib.manifest import Manifest
-from stages.lib.plots import Histogram
+from stages.lib.plots import data as plots
+from stages.lib.plots import style
+from stages.lib.plots.data import Figure, Histogram
 
 _MOST_CLASSES = 10  # on a contact sheet, the commonest first
 _SAMPLES = 10  # of each class on a contact sheet
@@ -47,7 +49,7 @@ class Overview:
             figures[f"samples_{split}"] = contact_sheet(folder, manifest, split)
         (folder / tensors.PICTURES).mkdir()
         for name, figure in figures.items():
-            plots.save(figure, folder / tensors.PICTURES / f"{name}.png")
+            style.save(figure, folder / tensors.PICTURES / f"{name}.png")
 
     def _histograms(self, split: str, manifest: Manifest) -> dict[str, list[Histogram]]:
         """By class, the commonest ones of a split."""
@@ -75,7 +77,7 @@ def _histogram(label: str, values: list[float] | list[int], top: float | int) ->
     return Histogram(label, edges, counts)
 
 
-def contact_sheet(folder: Path, manifest: Manifest, split: str) -> plots.Figure:
+def contact_sheet(folder: Path, manifest: Manifest, split: str) -> Figure:
     """Samples of every class of a split, pictures over depth views, of different scenes where that many are."""
     groups = tensors.read_groups(folder, split)
     stored = tensors.Split(folder, manifest, split)
@@ -87,14 +89,8 @@ def contact_sheet(folder: Path, manifest: Manifest, split: str) -> plots.Figure:
         # Spread over the whole split: neighbours by name are often neighbours in time.
         picks = np.linspace(0, len(indices) - 1, min(_SAMPLES, len(indices))).round().astype(int)
         pairs = [stored.stored(indices[pick]) for pick in picks]
-        rows[label] = [(as_picture(rgb), lidar.depth_picture(xyza)) for rgb, xyza in pairs]
+        rows[label] = [(tensors.as_picture(rgb), lidar.depth_picture(xyza)) for rgb, xyza in pairs]
     return plots.contact_sheet(rows, _SAMPLES)
-
-
-def as_picture(rgb: np.ndarray) -> np.ndarray:
-    """Channels first, grey, colour or with alpha, as H x W x 3."""
-    colors = np.moveaxis(rgb, 0, -1)
-    return np.repeat(colors, 3, axis=-1) if colors.shape[-1] == 1 else colors[..., :3]
 
 
 def _commonest(counts: dict[str, int]) -> list[str]:

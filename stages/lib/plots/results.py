@@ -1,0 +1,358 @@
+"""Figures of the results: data in, figure out.
+
+S = seeds;  E = epochs;  M = models;  L = classes
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stages.lib.plots.style import colors, plt
+
+Bounds = tuple[float | None, float | None]
+_MARKERS = "osD^vPX*"  # one per model, beside its colour
+
+
+def _markers(names: list[str]) -> dict[str, str]:
+    return dict(zip(names, itertools.cycle(_MARKERS), strict=False))
+
+
+def _panels(count: int, columns: int, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """As many panels as wanted, in rows."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(8.4, height * rows + 0.4), squeeze=False, **options)
+    for place in range(count, axes.size):
+        axes.flat[place].set_visible(False)
+        if place >= columns:  # the panel above is the lowest of its column
+            axes.flat[place - columns].tick_params(labelbottom=True)
+    return figure, list(axes.flat[:count])
+
+
+def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_loss: float) -> Figure:
+    """Training and validation loss over the epochs, a panel per model.
+
+    Args:
+        curves: by model, `train` and `valid` losses; NaN where a seed had stopped.
+        prior_loss: validation loss of always predicting the class frequencies.
+    """
+    figure, axes = _panels(len(curves), 3, 2.3, sharey=True)
+    palette = colors(list(curves))
+    for axis, (name, losses) in zip(axes, curves.items(), strict=True):
+        num_epochs = losses["valid"].shape[1]
+        epochs = np.arange(1, num_epochs + 1)
+        marker = "o" if num_epochs <= 20 else None
+        low, high = np.nanmin(losses["valid"], axis=0), np.nanmax(losses["valid"], axis=0)
+        axis.fill_between(epochs, low, high, color=palette[name], alpha=0.25, linewidth=0)
+        mean = np.nanmean(losses["valid"], axis=0)
+        label = "validation (mean; band: all seeds)"
+        axis.plot(epochs, mean, color=palette[name], linewidth=2, marker=marker, markersize=3, label=label)
+        axis.plot(
+            epochs,
+            np.nanmean(losses["train"], axis=0),
+            color="black",
+            linewidth=1,
+            linestyle=":",
+            marker=marker,
+            markersize=2,
+            label="training (mean)",
+        )
+        axis.axhline(prior_loss, color="black", linewidth=0.8, linestyle="--", label="class prior")
+        axis.set_title(name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    # A head that starts far off would flatten every other curve.
+    top = max(np.nanmean(losses[part], axis=0).max() for losses in curves.values() for part in losses)
+    axes[0].set_ylim(0, min(1.05 * top, 2 * max(prior_loss, _least_peak(curves))))
+    for axis in axes[::3]:
+        axis.set_ylabel("loss (nats)")
+    figure.supxlabel("epoch", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _least_peak(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]]) -> float:
+    """The validation loss that every model's mean curve gets down to."""
+    return max(np.nanmean(losses["valid"], axis=0).min() for losses in curves.values())
+
+
+def metric_bars(
+    values: dict[str, Float[np.ndarray, "S"]],
+    intervals: dict[str, Bounds],
+    chance: float,
+    label: str,
+    confidence: float,
+) -> Figure:
+    """A bar per model with its interval and every seed's value.
+
+    Args:
+        values: by model, one value per seed.
+        intervals: by model, the bounds of the mean's interval, or None where there is none.
+        chance: what a model that learned nothing gets.
+        label: of the axis.
+        confidence: level of the intervals.
+    """
+    names = list(values)
+    palette = colors(names)
+    figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(names) + 1.1))
+    places = np.arange(len(names))[::-1]
+    means = np.array([values[name].mean() for name in names])
+    axis.barh(places, means, color=[palette[name] for name in names], alpha=0.55, height=0.62)
+    for place, name, mean in zip(places, names, means, strict=True):
+        low, high = intervals[name]
+        if low is not None and high is not None:
+            axis.plot([low, high], [place, place], color="black", linewidth=1.4)
+        axis.scatter(values[name], np.full(len(values[name]), place), s=9, color="black", zorder=3)
+        axis.text(1.01, place, f"{mean:.3f}", transform=axis.get_yaxis_transform(), va="center")
+    axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
+    axis.set_yticks(places, names)
+    axis.set_xlim(0, 1)
+    axis.set_xlabel(label)
+    axis.set_title(
+        f"bar: mean; line: {confidence:.0%} interval over seeds and scenes; dots: seeds; dashed: class prior",
+        fontweight="normal",
+        loc="left",
+    )
+    axis.tick_params(axis="y", length=0)
+    return figure
+
+
+def difference_matrix(
+    names: list[str], differences: dict[tuple[str, str], float], intervals: dict[tuple[str, str], Bounds]
+) -> Figure:
+    """Balanced accuracy of each model (row) less that of each other (column), in points.
+
+    Args:
+        differences, intervals: of each pair, once.
+    """
+    values = np.full((len(names), len(names)), np.nan)
+    for (row, column), difference in differences.items():
+        values[names.index(row), names.index(column)] = 100 * difference
+        values[names.index(column), names.index(row)] = -100 * difference
+    figure, axis = plt.subplots(figsize=(0.95 * len(names) + 1.4, 0.62 * len(names) + 1.0))
+    reach = max(1.0, float(np.nanmax(np.abs(values), initial=0)))
+    axis.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
+    for (row, column), (low, high) in intervals.items():
+        i, j = names.index(row), names.index(column)
+        for place, sign in (((j, i), 1), ((i, j), -1)):
+            bounds = sorted(100 * sign * bound for bound in (low, high) if bound is not None)
+            value = values[place[1], place[0]]
+            text = _points(value) + (f"\n{_points(bounds[0])} to {_points(bounds[1])}" if bounds else "")
+            color = "white" if abs(value) > 0.6 * reach else "black"
+            axis.text(*place, text, ha="center", va="center", fontsize=7, color=color)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set_title("row less column, points of balanced accuracy", fontweight="normal", loc="left")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def _points(value: float) -> str:
+    """With its sign; zero has none, whatever it was rounded from."""
+    return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A model in a plane of cost and loss."""
+
+    costs: dict[str, float]  # by axis label
+    loss: float
+    bounds: Bounds
+
+
+def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
+    """Loss over each cost, with intervals; the line joins the models that no other beats in both."""
+    palette, markers = colors(list(spots)), _markers(list(spots))
+    costs = list(next(iter(spots.values())).costs)
+    figure, axes = _panels(len(costs), 3, 3.0, sharey=True)
+    for axis, cost in zip(axes, costs, strict=True):
+        for name, spot in spots.items():
+            low, high = spot.bounds
+            if low is not None and high is not None:
+                axis.plot([spot.costs[cost]] * 2, [low, high], color=palette[name], linewidth=1)
+            axis.plot(
+                spot.costs[cost],
+                spot.loss,
+                marker=markers[name],
+                linestyle="",
+                markersize=7,
+                color=palette[name],
+                markeredgecolor="black",
+                markeredgewidth=0.6,
+                label=name,
+            )
+        front = [
+            (spot.costs[cost], spot.loss)
+            for spot in spots.values()
+            if not any(
+                other.costs[cost] <= spot.costs[cost] and other.loss <= spot.loss and other != spot
+                for other in spots.values()
+            )
+        ]
+        axis.step(*zip(*sorted(front), strict=True), where="post", color="black", linewidth=0.8, zorder=0)
+        axis.set_xlabel(cost)
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel(loss_label)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(labels)))
+    return figure
+
+
+def sensor_use(lost: dict[str, dict[str, tuple[float, Bounds]]]) -> Figure:
+    """How much balanced accuracy each fusion loses in each case, in points.
+
+    Args:
+        lost: by case, such as "without RGB", and fusion: the mean loss and its interval.
+    """
+    cases = list(lost)
+    names = list(next(iter(lost.values())))
+    palette = colors(["", "", *names])  # the first two are those of the single sensors
+    figure, axes = _panels(len(cases), 4, 0.34 * len(names) + 0.9, sharex=True, sharey=True)
+    places = np.arange(len(names))[::-1]
+    for axis, case in zip(axes, cases, strict=True):
+        for place, name in zip(places, names, strict=True):
+            mean, (low, high) = lost[case][name]
+            axis.barh(place, 100 * mean, color=palette[name], alpha=0.6, height=0.65)
+            if low is not None and high is not None:
+                axis.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1.2)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_title(case)
+        axis.set_yticks(places, names)
+        axis.tick_params(axis="y", length=0)
+    figure.supxlabel("points of balanced accuracy lost (line: interval over seeds)", fontsize=9)
+    return figure
+
+
+def corruption_curves(
+    curves: dict[str, dict[str, tuple[list[float], list[float]]]], names: list[str], chance: float
+) -> Figure:
+    """Balanced accuracy over the severity, a panel per corruption.
+
+    Args:
+        curves: by corruption and model, severities from 0 and accuracies.
+        names: all models, in order.
+    """
+    palette, markers = colors(names), _markers(names)
+    figure, axes = _panels(len(curves), 4, 1.8, sharex=True, sharey=True)
+    seen = {}
+    for axis, (title, by_model) in zip(axes, curves.items(), strict=True):
+        for name, (severities, accuracies) in by_model.items():
+            (seen[name],) = axis.plot(
+                severities,
+                accuracies,
+                color=palette[name],
+                marker=markers[name],
+                markersize=3.5,
+                linewidth=1.2,
+            )
+        axis.axhline(chance, color="black", linewidth=0.8, linestyle="--")
+        axis.set_title(title)
+    for axis in axes[::4]:
+        axis.set_ylabel("bal. accuracy")
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.supxlabel("severity (0: as recorded); dashed: class prior", fontsize=9)
+    shown = [name for name in names if name in seen]
+    figure.legend([seen[name] for name in shown], shown, loc="outside upper center", ncols=min(6, len(shown)))
+    return figure
+
+
+def reliability(bins: dict[str, dict[str, tuple[list[float], list[float]]]]) -> Figure:
+    """How often predictions are right over how sure they are, a panel per model.
+
+    Args:
+        bins: by model, "before" and "after" temperature scaling: confidence and accuracy of each bin.
+    """
+    palette = colors(list(bins))
+    figure, axes = _panels(len(bins), 3, 2.3, sharex=True, sharey=True)
+    styles = {"before": ("o-", 1.0), "after": ("s:", 0.55)}
+    for axis, (name, states) in zip(axes, bins.items(), strict=True):
+        least = min(min(confidence) for confidence, _ in states.values())
+        axis.plot([least, 1], [least, 1], color="black", linewidth=0.8, linestyle="--", label="calibrated")
+        for state, (confidence, accuracy) in states.items():
+            style, alpha = styles[state]
+            axis.plot(
+                confidence,
+                accuracy,
+                style,
+                color=palette[name],
+                alpha=alpha,
+                markersize=3,
+                label=f"{state} scaling",
+            )
+        axis.set_title(name)
+    for axis in axes[::3]:
+        axis.set_ylabel("share right")
+    figure.supxlabel("confidence of the prediction", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def confusions(matrices: dict[str, Float[np.ndarray, "L L"]], classes: list[str]) -> Figure:
+    """Share of each true class (row) that is predicted as each class, a panel per model."""
+    columns = 3 if len(matrices) % 3 == 0 else 4  # few gaps
+    figure, axes = _panels(len(matrices), columns, 2.1, sharex=True, sharey=True)
+    for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        if len(classes) <= 6:
+            for (i, j), share in np.ndenumerate(matrix):
+                color = "white" if share > 0.6 else "black"
+                axis.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=7, color=color)
+        axis.set_title(name)
+        if len(classes) <= 20:
+            axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right", fontsize=7)
+            axis.set_yticks(range(len(classes)), classes, fontsize=7)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    figure.supxlabel("predicted class", fontsize=9)
+    figure.supylabel("true class", fontsize=9)
+    return figure
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that a model gets wrong."""
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    depth: UInt8[np.ndarray, "H W 3"]
+    caption: str
+
+
+def mistakes(by_model: dict[str, list[Mistake]], most: int) -> Figure:
+    """The worst errors of each model: RGB over depth, with what it is and what it is taken for.
+
+    Args:
+        most: columns.
+    """
+    shown = [mistake for found in by_model.values() for mistake in found]
+    side = shown[0].picture.shape[0] if shown else 64
+    gap, caption = side // 16, round(0.62 * side)
+    height, width = (caption + 2 * side + 2 * gap), (side + gap) * most
+    # One picture of all, since an axis for each would take seconds.
+    sheet = np.full((height * len(by_model), width, 3), 255, dtype=np.uint8)
+    margin, inches = 0.4, 8.0 / width
+    figure = plt.figure(figsize=(margin + 8.0, inches * len(sheet)), layout="none")
+    axis = figure.add_axes((margin / (margin + 8.0), 0, 8.0 / (margin + 8.0), 1))
+    for row, (name, found) in enumerate(by_model.items()):
+        top = row * height + caption
+        for column, mistake in enumerate(found):
+            left = column * (side + gap)
+            sheet[top : top + side, left : left + side] = mistake.picture
+            sheet[top + side + gap : top + 2 * side + gap, left : left + side] = mistake.depth
+            axis.text(left + side / 2, top - gap, mistake.caption, ha="center", va="bottom", fontsize=6.5)
+        axis.text(-2 * gap, top + side, name, rotation=90, ha="right", va="center", fontweight="bold")
+        if not found:
+            axis.text(0, top, "no errors", va="top")
+    axis.imshow(sheet, interpolation="nearest")
+    axis.axis("off")
+    return figure
