@@ -4,8 +4,8 @@
 
 Each repetition makes up which test samples two models get right under each seed, and hands that to the very
 functions that the report uses. A sample is right when a normal variable is positive: the sum of effects of
-the seed, of the scene, of the sample, and a rest. Their variances are those of the default run (fitted to
-reports/predictions where they lie there, else as measured on 2026-11-23), or are dominated by seeds or scenes.
+the seed, of the scene, of the sample, and a rest. Their variances are those that `--fit` finds in the default
+run's predictions, or are dominated by seeds or scenes.
 
     false claims   two names for one strategy: how often "better" or "worse" is claimed
     power          a true difference of three points of balanced accuracy: how often it is found
@@ -38,7 +38,7 @@ from stages.lib.statistics import Accuracies, Contrast  # noqa: E402
 
 CONFIDENCE = 0.95
 MARGIN = 0.01
-SCENES = 120  # of two groups, one of either class: the default run's test split
+SCENES = 192  # of two groups, one of either class: the default run's test split
 ACCURACY = 0.9
 SEEDS = (3, 4, 6, 10)
 
