@@ -9,6 +9,7 @@ reports/comparison.csv, reports/statistics.json and reports/figures/. Nothing he
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from stages.lib import comparison, gallery, params, sensor_use, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib.comparison import Comparison
+from stages.lib.evaluations import Evaluation
 from stages.lib.manifest import Manifest
 from stages.lib.plots import results, style
 from stages.lib.plots.results import Spot
@@ -35,7 +37,9 @@ def main() -> None:
         "loss_curves": draw_loss_curves(compared, settings.model_names()),
         "balanced_accuracy": draw_metric_bars(compared, settings.model_names()),
         "differences": draw_differences(compared, settings.model_names()),
-        "pareto": draw_pareto(compared, settings.model_names()),
+        "pareto": draw_pareto(compared, settings.model_names(), fixed_costs),
+        # By itself, since it is the one figure that no repetition gives again.
+        "pareto_time": draw_pareto(compared, settings.model_names(), measured_costs),
         "sensor_use": draw_sensor_use(compared, settings.fusion_names()),
         "corruptions": draw_corruptions(compared, settings.model_names()),
         "reliability": draw_reliability(compared, settings.model_names()),
@@ -80,22 +84,26 @@ def draw_differences(compared: Comparison, names: list[str]) -> Figure:
     )
 
 
-def draw_pareto(compared: Comparison, names: list[str]) -> Figure:
+def draw_pareto(
+    compared: Comparison, names: list[str], costs: Callable[[Evaluation], dict[str, float]]
+) -> Figure:
     spots = {}
     for name in names:
         model = compared.models[name]
         loss = model.metrics[compared.split]["loss"]
-        cost = model.evaluation.cost
-        spots[name] = Spot(
-            costs={
-                "parameters (millions)": cost.parameters / 1e6,
-                "operations a sample (MFLOP)": cost.flops_m,
-                "training a seed (s)": comparison.training_s(model.evaluation),
-            },
-            loss=loss.mean,
-            bounds=(loss.low, loss.high),
-        )
+        spots[name] = Spot(costs=costs(model.evaluation), loss=loss.mean, bounds=(loss.low, loss.high))
     return results.pareto(spots, f"{compared.split} loss (nats)")
+
+
+def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
+    return {
+        "parameters (millions)": evaluation.cost.parameters / 1e6,
+        "operations a sample (MFLOP)": evaluation.cost.flops_m,
+    }
+
+
+def measured_costs(evaluation: Evaluation) -> dict[str, float]:
+    return {"training a seed, all epochs, a late fusion's nets too (s)": comparison.training_s(evaluation)}
 
 
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:

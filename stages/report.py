@@ -303,7 +303,9 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
         "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
         "training. Late fusion counts its two nets, but for the seconds of an epoch.\n\n"
-        + picture("pareto", "Loss of every model over parameters, operations and seconds of training")
+        + picture("pareto", "Loss of every model over parameters and operations")
+        + "\n\n"
+        + picture("pareto_time", "Loss of every model over seconds of training")
         + "\n\nThe line joins the models that no other beats in both cost and loss; vertical lines are intervals."
     )
 
