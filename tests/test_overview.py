@@ -15,7 +15,7 @@ from PIL import Image
 from stages.lib import inspection, lidar, overview, tensors
 from stages.lib.manifest import Manifest
 from stages.lib.overview import Overview
-from stages.lib.plots import Figure
+from stages.lib.plots.style import Figure
 
 FIGURES = ["class_balance", "histograms", "samples_test", "samples_train", "samples_validation"]
 

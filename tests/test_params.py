@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stages.lib import params
+from stages.lib import params, recipes
 from stages.lib.terminal import UserError
 
 
@@ -62,3 +63,13 @@ def test_a_ratio_is_text_and_not_a_time_of_day(edit_params: Callable[..., Path])
         path.read_text().replace('"1:1"', "3:20").replace("class_balance: 1:1", "class_balance: 3:20")
     )
     assert params.load(path).synthetic.class_balance == "3:20"
+
+
+def test_settings_can_be_written_again_and_again(tmp_path: Path) -> None:
+    """`--set-param` rewrites the file; lists in brackets with a comment behind them would not survive it twice."""
+    shutil.copy2("params.yaml", tmp_path)
+    for settings in (["fusion=addition"], recipes.NOTEBOOK, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
+        recipes.apply(settings, tmp_path)
+        changed = params.load(tmp_path / "params.yaml")
+    assert changed.seeds == [1, 2] and changed.evaluate.severities == [2]
+    assert changed.evaluate.corruptions == params.load().evaluate.corruptions
