@@ -14,9 +14,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
-from stages.lib import analysis, fusions, params, terminal
+from stages.lib import analysis, fusions, metrics, params, terminal
 from stages.lib import manifest as manifests
 from stages.lib.analysis import Findings
 from stages.lib.manifest import Manifest
@@ -25,6 +26,7 @@ from stages.lib.params import Params, Train
 REPORTS = Path("reports")
 TENSORS = Path("data/tensors")
 NO_TEST_SPLIT = "no test split"
+_MB = 2**20 / 1e6  # of a MiB
 
 Row = dict[str, str]
 
@@ -44,8 +46,8 @@ def main() -> None:
         full_table(rows, statistics, manifest),
         significance(statistics, found),
         costs(rows, statistics),
-        sensors(statistics, found),
-        robustness(statistics),
+        sensors(statistics),
+        robustness(statistics, settings, manifest),
         calibration(statistics),
         curves(statistics),
         data(manifest, statistics, found),
@@ -107,7 +109,7 @@ def notebook_table(
         ["Training Time / epoch (s)", *with_nets],
         [
             "GPU Memory (MB)",
-            *(number(rows[name]["peak_memory_mib"], 0) if on_gpu else "no GPU" for name in names),
+            *(f"{float(rows[name]['peak_memory_mib']) * _MB:,.0f}" if on_gpu else "no GPU" for name in names),
         ],
     ]
     headers = ["Metrics", *(architecture_title(name, rows[name]["kind"]) for name in names)]
@@ -142,7 +144,7 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         "balanced_accuracy": "Balanced accuracy",
         "accuracy": "Accuracy",
         "f1": "F1",
-        "f1_rare": "F1 (rarer class)",
+        "f1_rare": f"F1 of {rarest(manifest, split)}",
         "auroc": "AUROC",
         "average_precision": "Average precision",
         "brier": "Brier score",
@@ -150,18 +152,18 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
     }
     table, details = [], []
     for name, model in statistics["models"].items():
-        metrics = model["metrics"]
+        measured = model["metrics"]
         table.append(
             [
                 label(name),
-                interval(metrics[split]["balanced_accuracy"]),
-                interval(metrics["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT,
-                interval(metrics["validation"]["loss"]),
+                interval(measured[split]["balanced_accuracy"]),
+                interval(measured["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT,
+                interval(measured["validation"]["loss"]),
                 millions(rows[name]["parameters"]),
                 model["verdict"],
             ]
         )
-        details.append([label(name), *(spread(metrics[split][metric]) for metric in shown)])
+        details.append([label(name), *(spread(measured[split][metric]) for metric in shown)])
     headers = [
         "Model",
         f"Balanced accuracy ({split})",
@@ -171,19 +173,36 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         "Verdict",
     ]
     confidence = f"{statistics['confidence']:.0%}"
+    over = "seeds and scenes (a bootstrap of both at once)"
+    if len(statistics["seeds"]) == 1:
+        over = "scenes alone (one seed tells nothing about others)"
+    ranked = f"those of {manifest.classes[1]}" if len(manifest.classes) == 2 else "means over classes"
+    absent = [name for name, count in manifest.counts[split].items() if not count]
+    missing = (
+        f" **No group of the {split} split is of class {' or '.join(absent)}**: balanced accuracy and F1 are "
+        "means over the classes that occur."
+        if absent
+        else ""
+    )
     return (
         "## All models\n\n"
         + markdown(table, headers)
-        + f"\n\nMeans over seeds with {confidence} intervals over seeds and scenes (a bootstrap of both at "
-        "once). Losses are cross-entropies in nats. *class prior* always predicts the class frequencies of the "
-        "training split; *return count* is a logistic regression on the number of LiDAR returns and their mean "
-        "range. A model is better than the class prior when the intervals of their difference in loss, over "
-        "scenes and over seeds, lie below zero.\n\n"
+        + f"\n\nMeans over seeds with {confidence} intervals over {over}. Losses are cross-entropies in nats. *class "
+        "prior* always predicts the class frequencies of the training split; *return count* is a logistic regression "
+        "on the number of LiDAR returns and their mean range. A model is better than the class prior when the 95% "
+        "interval of their difference in loss lies below zero, each model for itself; else it is not shown to be "
+        f"better.{missing}\n\n"
         + markdown(details, ["Model", *shown.values()])
-        + f"\n\n{split.capitalize()} split, mean ± standard deviation over seeds; F1, AUROC and average precision "
-        "are means over classes; ECE is the expected calibration error over 15 bins of equal mass.\n\n"
-        + picture("confusion", "Share of each true class that each model predicts as each class")
+        + f"\n\n{split.capitalize()} split, mean ± standard deviation over seeds. F1 is a mean over classes; "
+        f"AUROC and average precision are {ranked}; ECE is the expected calibration error over 15 bins of equal "
+        "mass.\n\n" + picture("confusion", "Share of each true class that each model predicts as each class")
     )
+
+
+def rarest(manifest: Manifest, split: str) -> str:
+    """The class with the fewest groups of a split, of those that occur."""
+    counts = np.array([manifest.counts[split][name] for name in manifest.classes])
+    return manifest.classes[metrics.rarer_class(counts)]
 
 
 def curves(statistics: dict[str, Any]) -> str:
@@ -218,15 +237,17 @@ def significance(statistics: dict[str, Any], found: Findings) -> str:
         "## What is significant, and what is tied",
         contrasts(claims, f"Against {reference}", confidence),
         f"The reference, {reference}, is the fusion with the least mean validation loss. {chosen}Differences are "
-        f"in balanced accuracy on the {statistics['split']} split, paired by seed and scene. P(better) is the "
-        "share of seeds in which the model did better than the reference; p comes from flipping the signs of the "
+        f"in balanced accuracy on the {statistics['split']} split, the model's less the reference's, paired by "
+        "seed and scene. P(better) is the share of seeds in which the model did better, equal ones counted "
+        "half; p comes from flipping the signs of the "
         "differences over seeds, exact up to 20, and is corrected for the family by Holm's method. A difference is "
-        f"claimed only when the corrected p is below 0.05 and the {confidence} interval over seeds and scenes "
+        "claimed only when the corrected p is below 0.05 and the 95% interval over seeds and scenes "
         "excludes zero; models count as tied only when two one-sided tests put their difference within "
         f"±{statistics['margin']:g} (`report.margin`), over seeds and over both; all else is not decided. In this "
         f"family a claim takes at least {statistics['seeds_needed']} seeds; this run has {seeds}.",
         contrasts(singles, f"Against {single} alone", confidence),
-        f"Fusions against the better single sensor on validation, {single}; a family of its own.",
+        f"Fusions against the better single sensor on validation, {single}; a family of its own, but for "
+        f"{reference}, whose row is the first table's.",
         picture("differences", "Matrix of the differences in balanced accuracy between all models"),
         f"Exploratory: all pairs, row less column, in points of balanced accuracy with {confidence} intervals over "
         "seeds and scenes, not corrected for their number. Nothing is claimed from it.",
@@ -302,15 +323,16 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + markdown(table, headers)
         + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
         "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
-        "training. Late fusion counts its two nets, but for the seconds of an epoch.\n\n"
+        "training. Late fusion counts its two nets, but for the seconds of an epoch and the memory.\n\n"
         + picture("pareto", "Loss of every model over parameters and operations")
         + "\n\n"
         + picture("pareto_time", "Loss of every model over seconds of training")
-        + "\n\nThe line joins the models that no other beats in both cost and loss; vertical lines are intervals."
+        + "\n\nThe line joins the models that no other undercuts in both cost and mean loss; vertical lines are "
+        f"{statistics['confidence']:.0%} intervals."
     )
 
 
-def sensors(statistics: dict[str, Any], found: Findings) -> str:
+def sensors(statistics: dict[str, Any]) -> str:
     """Which sensor each fusion uses."""
     table = []
     for name, model in statistics["models"].items():
@@ -318,14 +340,8 @@ def sensors(statistics: dict[str, Any], found: Findings) -> str:
             continue
         row = [name]
         for use in model["sensor_use"].values():
-            shuffled = use["lost_shuffled"]
-            row += [
-                f"{use['lost_missing']['mean']:+.3f}",
-                "-" if shuffled is None else f"{shuffled['mean']:+.3f}",
-                f"{use['shapley']['mean']:+.3f}",
-            ]
-        ignored = [analysis.title(sensor) for sensor in found.models[name].ignores]
-        table.append([*row, f"ignores {' and '.join(ignored)}" if ignored else "uses both"])
+            row += [signed(use[key]) for key in ("lost_missing", "lost_shuffled", "shapley")]
+        table.append([*row, "; ".join(analysis.sensor_verdicts(model["sensor_use"]))])
     headers = ["Fusion"]
     for sensor in ("RGB", "LiDAR"):
         headers += [f"Without {sensor}", f"{sensor} shuffled", f"Shapley value of {sensor}"]
@@ -334,15 +350,16 @@ def sensors(statistics: dict[str, Any], found: Findings) -> str:
         + markdown(table, [*headers, ""])
         + f"\n\nBalanced accuracy lost on the {statistics['split']} split when a sensor is missing "
         "(`evaluate.missing`), or shows another group (mean over permutations); the Shapley value is what a sensor "
-        "adds, averaged over who comes first. A fusion ignores a sensor when it loses less than "
-        f"{statistics['margin']:g} either way.\n\n"
+        "adds, averaged over who comes first. In brackets the interval over seeds. A fusion ignores a sensor when "
+        f"neither costs or gains it {statistics['margin']:g} on average, and uses one when the interval of "
+        "either loss lies above zero.\n\n"
         + picture(
             "sensor_use", "Balanced accuracy that each fusion loses without a sensor, or with it shuffled"
         )
     )
 
 
-def robustness(statistics: dict[str, Any]) -> str:
+def robustness(statistics: dict[str, Any], settings: Params, manifest: Manifest) -> str:
     """What is left of each model under corrupted inputs."""
     curves = {name: model["curves"] for name, model in statistics["models"].items() if model["curves"]}
     kinds = dict.fromkeys(
@@ -353,6 +370,7 @@ def robustness(statistics: dict[str, Any]) -> str:
     )
     if not kinds:
         return "## Robustness\n\nNo corruptions were asked for (`evaluate.severities`)."
+    count = min(settings.evaluate.corrupted_groups, sum(manifest.counts[statistics["split"]].values()))
     table = []
     for sensor, corruption in kinds:
         cells = []
@@ -370,7 +388,9 @@ def robustness(statistics: dict[str, Any]) -> str:
         "## Robustness\n\n"
         + markdown(table, ["Corruption", *curves])
         + "\n\nShare of the balanced accuracy above chance that is left, as the area under the curve from no "
-        "corruption to the worst severity; strengths stand in params.yaml.\n\n"
+        f"corruption to the worst severity, mean over seeds, on {count:,} groups "
+        "(`evaluate.corrupted_groups`); strengths stand in params.yaml. Without intervals: read differences of a "
+        "few hundredths as none.\n\n"
         + picture("corruptions", "Balanced accuracy of every model over the severity of each corruption")
     )
 
@@ -387,11 +407,18 @@ def calibration(statistics: dict[str, Any]) -> str:
         if model["calibration"]
     ]
     own = "" if statistics["split"] == "test" else " Here that is the very split it is judged on."
+    worse = [
+        name
+        for name, model in statistics["models"].items()
+        if model["calibration"]
+        and model["calibration"]["after"]["ece"] > model["calibration"]["before"]["ece"]
+    ]
+    told = f"Scaling did not help {', '.join(worse)}." if worse else "Scaling helped every model."
     return (
         "## Calibration\n\n"
         + markdown(table, ["Model", "ECE", "ECE after scaling", "Temperature"])
         + f"\n\nExpected calibration error on the {statistics['split']} split, means over seeds. The temperature "
-        f"that logits are divided by is fitted on validation; above 1, a model is too sure of itself.{own}\n\n"
+        f"that logits are divided by is fitted on validation; above 1, a model is too sure of itself.{own} {told}\n\n"
         + picture("reliability", "Share of right predictions over their confidence, before and after scaling")
     )
 
@@ -401,8 +428,18 @@ def errors(statistics: dict[str, Any]) -> str:
         "## Errors\n\n"
         + picture("errors", "The worst errors of each fusion: pictures over depth, with label and prediction")
         + f"\n\nThe {statistics['split']} groups that most seeds of a fusion get wrong, the surest errors first: "
-        "what they are, what they are taken for, and by what share of the seeds."
+        "what they are, what they are taken for, and by how many seeds. Dark pictures are shown with up to "
+        "eight times their light; depth is on each scan's own scale."
     )
+
+
+def signed(interval: dict[str, Any] | None) -> str:
+    """A gain or loss and its interval."""
+    if interval is None:
+        return "-"
+    if interval["low"] is None:
+        return f"{interval['mean']:+.3f}"
+    return f"{interval['mean']:+.3f} ({interval['low']:+.3f} to {interval['high']:+.3f})"
 
 
 def between(bounds: list[float | None]) -> str:

@@ -143,7 +143,12 @@ def test_an_ignored_sensor_is_named() -> None:
 
 
 def test_narrow_intervals_are_warned_of() -> None:
-    few = {"seeds": [1, 2, 3], "models": {"a": {"seed_share": 0.8}, "b": {"seed_share": None}}}
+    few = {
+        "num_scenes": 50,
+        "seeds": [1, 2, 3],
+        "models": {"a": {"seed_share": 0.8}, "b": {"seed_share": None}},
+    }
+    assert "a single scene" in (analysis.narrow_intervals(few | {"num_scenes": 1, "split": "test"}) or "")
     assert "too narrow" in (analysis.narrow_intervals(few) or "")
     assert analysis.narrow_intervals(few | {"seeds": list(range(10))}) is None
     assert analysis.narrow_intervals(few | {"models": {"a": {"seed_share": 0.1}}}) is None

@@ -69,6 +69,7 @@ def test_claims(tmp_path: Path) -> None:
     assert list(figures["false_claims"]) == ["6", "10"]
     # Of 60 at a true rate of 5 %, 9 or more come up once in five hundred times.
     assert all(share < 9 / 60 for share in figures["false_claims"].values())
-    assert figures["power_3_points"]["10"] > 0.5 and figures["power_3_points"]["4"] == 0
+    assert figures["power_3_points_alone"]["10"] > 0.4
+    assert figures["power_3_points"]["10"] > 0.2 and figures["power_3_points"]["6"] == 0
     assert all(share > 0.8 for row in figures["coverage"].values() for share in row.values())
     assert "| same strategy twice " in done.stdout and "| scenes dominate " in done.stdout

@@ -84,6 +84,7 @@ def test_commands_run_in_their_order(clone: Project) -> None:
     background = []
     for command in found:
         command = command.replace(":8786", f":{port}").replace("--port 8786", f"--port {port} --no-dashboard")
+        command = command.replace("seeds=[51,52,53,54,55,56,57,58]", "seeds=[0,51,52]")  # one more, not four
         if "dataset.lidar.format" in command:
             # A layout matters until the tensors are written; training on each would prove nothing more.
             command = command.replace("headline report", "export")

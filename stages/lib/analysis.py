@@ -109,13 +109,24 @@ def answer(found: Findings) -> list[str]:
     lines.append(_against_fusions(found))
     ignoring = [model for model in found.fusions if model.ignores and model.beats_prior]
     told = ", ".join(f"{model.name} ignores {' and '.join(map(title, model.ignores))}" for model in ignoring)
-    lines.append(_against_single(found) + (f" As good without a sensor: {told}." if ignoring else ""))
+    lines.append(_against_single(found) + (f" On average {told}." if ignoring else ""))
     if found.split != "test":
         lines.append(
             "There is no test split: epochs were selected on the very data that these figures come "
             "from, so they flatter every model; `dataset.test_fraction` holds some training groups out."
         )
     return lines
+
+
+def sensor_verdicts(uses: dict[str, dict[str, Any]]) -> list[str]:
+    """What may be said of each sensor's use; one verdict where they agree."""
+    told = {
+        sensor: "ignores" if use["is_ignored"] else "uses" if use["is_used"] else "not decided on"
+        for sensor, use in uses.items()
+    }
+    if set(told.values()) == {"uses"}:
+        return ["uses both"]
+    return [f"{verdict} {title(sensor)}" for sensor, verdict in told.items()]
 
 
 def title(sensor: str) -> str:
@@ -165,14 +176,30 @@ def _against_single(found: Findings) -> str:
 
 
 _FEW_SEEDS = 6
+_FEW_SCENES = 20
 _SEEDS_DOMINATE = 0.5
 
 
 def narrow_intervals(statistics: dict[str, Any]) -> str | None:
-    """A sentence where simulations show that intervals hold the truth less often than they say."""
+    """A sentence where intervals say too much: too few scenes or seeds for them."""
+    if statistics["num_scenes"] < 2:
+        return (
+            f"the {statistics['split']} split holds a single scene, which tells nothing about others: no interval "
+            "over scenes, and no claim."
+        )
     shares = [
         model["seed_share"] for model in statistics["models"].values() if model["seed_share"] is not None
     ]
+    if len(statistics["seeds"]) == 1:
+        return (
+            "one seed: intervals are over scenes alone, as if training again gave the very same nets, and no "
+            "difference can be claimed."
+        )
+    if statistics["num_scenes"] < _FEW_SCENES:
+        return (
+            f"the {statistics['split']} split holds only {statistics['num_scenes']} scenes; intervals from so few "
+            "are too narrow."
+        )
     if not shares or len(statistics["seeds"]) >= _FEW_SEEDS or max(shares) < _SEEDS_DOMINATE:
         return None
     return (
@@ -195,13 +222,13 @@ def _best_and_why(found: Findings) -> str:
     )
     if others:
         rival = max(others, key=lambda model: model.balanced_accuracy)
-        text += f", that of the nearest other fusion, {rival.name}, {rival.balanced_accuracy:.3f}"
+        text += f"; of the other fusions {rival.name} has the highest, {rival.balanced_accuracy:.3f}"
         if rival.outcome == "worse":
             text += ", a significant difference in its favour"
         elif rival.outcome == "better":
             text += ", a significant difference in the rival's favour"
         elif rival.outcome == "tied":
-            text += ", so near that they count as tied"
+            text += ", so near that the two count as tied"
         elif found.enough_seeds:
             text += ", a difference that is not significant and may well be noise"
         else:
@@ -235,11 +262,14 @@ def _why(found: Findings) -> str:
             "worse": "So the second sensor has done harm here",
             "tied": "So the second sensor has not paid here",
         }.get(best.against_single or "", "So it is not shown that the second sensor pays here")
-        return sensors + (f"{shown}: a fusion has more to fit, and only so many samples to fit it to.")
+        return sensors + (
+            f"{shown}. A plausible reason, which these numbers do not test, is that a fusion has more to fit "
+            "and only so many samples to fit it to."
+        )
     if best.kind == "late":
         return sensors + (
-            "A plausible reason is that each of its nets is larger and learns from its own sensor alone, so "
-            "that the head only has to learn which opinion to trust; that all of this is more training than "
+            "A plausible reason is that each of its nets learns from its own sensor alone, so that the head "
+            "only has to learn which opinion to trust; that all of this is more training than "
             "one intermediate net gets may be another."
         )
     return sensors + (

@@ -72,7 +72,8 @@ class ModelSummary:
     sensor_use: dict[str, SensorUse] | None  # of a fusion, by sensor
     curves: dict[str, dict[str, CorruptionCurve]]  # by sensor and corruption
     calibration: Calibration | None
-    confusion: Float[np.ndarray, "L L"]  # share of each true class (row) by predicted class, mean over seeds
+    # Share of each true class (row) by predicted class, mean over seeds; NaN for a class that is absent.
+    confusion: Float[np.ndarray, "L L"]
 
     @property
     def verdict(self) -> str:
@@ -84,13 +85,7 @@ class ModelSummary:
             parts = [UNDECIDED_ON_PRIOR]
         if self.is_reference:
             parts.append("least validation loss of all fusions")
-        if self.contrast is not None:
-            parts.append(describe(self.contrast))
-        # Against the reference it may be said already.
-        if self.single is not None and (
-            self.contrast is None or self.single.against != self.contrast.against
-        ):
-            parts.append(describe(self.single))
+        parts += [describe(contrast) for contrast in (self.contrast, self.single) if contrast is not None]
         return "; ".join(parts)
 
 
@@ -116,10 +111,6 @@ class Comparison:
     num_scenes: int
     pairs: list[Contrast]  # each model with each that comes later; exploratory
 
-    def losses(self, name: str) -> Float[np.ndarray, "S"]:
-        """Loss of each seed on the split that the verdicts stand on."""
-        return np.array(self.models[name].metrics[self.split]["loss"].values)
-
 
 def compare(names: list[str], fusion_names: list[str], manifest: Manifest, settings: Report) -> Comparison:
     """Reads the results of these models and of the baselines, and compares them.
@@ -137,8 +128,6 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
         part: resample_split(names, part, seeds, settings.draws, with_ranks=part == split) for part in parts
     }
     on_split = resampled[split]
-    losses = {name: guess.losses() for name, guess in on_split.guesses.items()}
-    scenes = on_split.guesses["prior"].scenes
 
     def validation_loss(name: str) -> float:
         return float(resampled["validation"].values(name, "loss").mean())
@@ -154,18 +143,19 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
 
     claims = family([(name, reference) for name in names if name != reference])
     against_reference = {claim.model: claim for claim in claims}
-    against_single = {claim.model: claim for claim in family([(name, single) for name in fusion_names])}
-    better = {
-        name: statistics.beats_prior(losses[name], losses["prior"][0], scenes, settings.confidence)
-        for name in (*names, "return_count")
-    }
+    others = [name for name in fusion_names if name != reference]
+    against_single = {claim.model: claim for claim in family([(name, single) for name in others])}
+    # One comparison has one outcome: this one is of the first family.
+    against_single[reference] = against_reference[single].reversed()
     chance = float(on_split.values("prior", "balanced_accuracy").mean())
     models = {
         name: ModelSummary(
             evaluation=evaluation,
             metrics={part: resampled[part].summaries(name, settings.confidence) for part in parts},
-            beats_prior=better.get(name),
-            mean_below_prior=bool(losses[name].mean() < losses["prior"].mean()),
+            beats_prior=None if name == "prior" else on_split.beats_prior(name),
+            mean_below_prior=bool(
+                on_split.values(name, "loss").mean() < on_split.values("prior", "loss").mean()
+            ),
             contrast=against_reference.get(name),
             single=against_single.get(name),
             is_reference=name == reference,
@@ -202,7 +192,7 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
         confidence=settings.confidence,
         margin=settings.margin,
         chance=chance,
-        num_scenes=len(set(scenes)),
+        num_scenes=on_split.draws.scenes.shape[1],
         pairs=family(list(itertools.combinations(names, 2))),
     )
 
@@ -226,8 +216,22 @@ class ResampledSplit:
         count = len(self.guesses[name].seeds)
         return self.draws if count > 1 else Draws(np.ones_like(self.draws.seeds[:, :1]), self.draws.scenes)
 
+    def beats_prior(self, name: str) -> bool:
+        lost = self.metrics[name]["loss"] - self.metrics["prior"]["loss"]
+        return statistics.beats_prior(
+            self.values(name, "loss") - self.values("prior", "loss"),
+            resampling.over_seeds(lost, self.draws_of(name)),
+            self.draws.scenes.shape[1],
+        )
+
     def accuracies(self, name: str) -> Accuracies:
-        return Accuracies(self.values(name, "balanced_accuracy"), self.metrics[name]["balanced_accuracy"])
+        guess = self.guesses[name]
+        recalls = [metrics.recalls(metrics.confusion(logits, guess.labels)) for logits in guess.logits]
+        return Accuracies(
+            self.values(name, "balanced_accuracy"),
+            self.metrics[name]["balanced_accuracy"],
+            np.stack(recalls),
+        )
 
     def summaries(self, name: str, confidence: float) -> dict[str, Summary]:
         """Every metric of a model with its intervals."""
@@ -242,11 +246,13 @@ class ResampledSplit:
             resampled = self.metrics[name].get(metric)
             if resampled is None:  # ranks, on the split that no verdict stands on
                 two_way = Interval(over_seeds.mean, None, None)
-            elif metric in ("accuracy", "balanced_accuracy"):
+            elif metric == "balanced_accuracy":
                 labels = self.guesses[name].labels
                 two_way = statistics.interval_of_accuracy(
-                    Accuracies(array, resampled), labels, self.scenes, draws, confidence
+                    self.accuracies(name), labels, self.scenes, draws, confidence
                 )
+            elif metric == "accuracy" and array.min() == array.max() and array[0] in (0, 1):
+                two_way = statistics.interval_of_share(array[0], draws.scenes.shape[1], confidence)
             else:
                 two_way = statistics.two_way_interval(
                     array,
@@ -276,11 +282,12 @@ def resample_split(
         UserError: when a model's predictions are missing, or of other seeds or groups than the rest.
     """
     guesses = {name: predictions.read(name, split) for name in (*names, *BASELINES)}
-    groups = guesses["prior"].groups
     for name, guess in guesses.items():
         path = f"reports/predictions/{name}.parquet"
-        if guess.groups != groups:
-            raise UserError(f"{path}: holds other groups than prior.parquet; run `dvc repro`")
+        for what in ("groups", "scenes", "labels", "num_logits"):
+            if not np.array_equal(getattr(guess, what), getattr(guesses["prior"], what)):
+                told = what.replace("_", " ").replace("num", "numbers of")
+                raise UserError(f"{path}: holds other {told} than prior.parquet; run `dvc repro`")
         if name in names and guess.seeds != seeds:
             raise UserError(f"{path}: holds seeds {guess.seeds} instead of {seeds}; run `dvc repro`")
     _, scenes = np.unique(guesses["prior"].scenes, return_inverse=True)
@@ -302,7 +309,8 @@ def resample_split(
 
 def _confusion(guess: SplitPredictions) -> Float[np.ndarray, "L L"]:
     counts = np.mean([metrics.confusion(logits, guess.labels) for logits in guess.logits], axis=0)
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
 def count_last_epoch_best(names: list[str]) -> dict[str, int]:
@@ -355,7 +363,7 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
             for sensor, by_name in model.curves.items()
         },
         "calibration": model.calibration and asdict(model.calibration),
-        "confusion": model.confusion.tolist(),
+        "confusion": [[None if np.isnan(share) else share for share in row] for row in model.confusion],
         "verdict": model.verdict,
     }
 

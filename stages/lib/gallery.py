@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import UInt8
 
 from stages.lib import lidar, metrics, predictions, tensors
 from stages.lib.manifest import Manifest
@@ -12,6 +13,7 @@ from stages.lib.plots.style import Figure
 from stages.lib.tensors import Split
 
 _MOST = 8  # errors of each model
+_MOST_GAIN = 8.0  # of a dark picture's light
 
 
 def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
@@ -38,12 +40,18 @@ def _mistake(stored: Split, place: int, said: np.ndarray, label: int, manifest: 
     told = f"{(said != label).sum()} of {len(said)} seeds"
     taken_for = np.bincount(said[said != label]).argmax()
     return Mistake(
-        picture=tensors.as_picture(rgb),
+        picture=_brightened(tensors.as_picture(rgb)),
         depth=lidar.depth_picture(xyza),
         caption="\n".join(
             [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[taken_for])}", told]
         ),
     )
+
+
+def _brightened(picture: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
+    """A dark picture with more light, that people see what there is to see."""
+    gain = min(_MOST_GAIN, 255 / max(int(picture.max()), 1))
+    return (picture * gain).astype(np.uint8)
 
 
 def _shortened(name: str) -> str:

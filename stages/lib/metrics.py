@@ -67,8 +67,13 @@ def confusion(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]) ->
 
 def balanced_accuracy(counts: Int[np.ndarray, "L L"]) -> float:
     """Mean recall over the classes that occur (Brodersen et al. 2010), from a confusion matrix."""
-    occurs = counts.sum(axis=1) > 0
-    return float((counts.diagonal()[occurs] / counts.sum(axis=1)[occurs]).mean())
+    return float(np.nanmean(recalls(counts)))
+
+
+def recalls(counts: Int[np.ndarray, "L L"]) -> Float[np.ndarray, "L"]:
+    """Share of each class that is predicted as it, from a confusion matrix; NaN for a class that is absent."""
+    total = counts.sum(axis=1)
+    return np.where(total > 0, counts.diagonal() / np.maximum(total, 1), np.nan)
 
 
 def macro_f1(counts: Int[np.ndarray, "L L"]) -> float:
@@ -147,6 +152,14 @@ def calibration_error(log_probability: Float[np.ndarray, "N L"], correct: np.nda
 
 
 def calibration_bins(log_probability: Float[np.ndarray, "N L"]) -> list[Int[np.ndarray, "members"]]:
-    """Samples by how sure their prediction is, in bins of (almost) the same size."""
-    by_confidence = np.argsort(log_probability.max(axis=1), kind="stable")
-    return np.array_split(by_confidence, min(_CALIBRATION_BINS, len(by_confidence)))
+    """Samples by how sure their prediction is, in bins of (almost) the same size; equally sure ones share a bin.
+
+    Otherwise the order of the samples would decide which of them are counted together.
+    """
+    confidence = log_probability.max(axis=1)
+    by_confidence = np.argsort(confidence, kind="stable")
+    ranked = confidence[by_confidence]
+    count = min(_CALIBRATION_BINS, len(ranked))
+    first = np.array([part[0] for part in np.array_split(np.arange(len(ranked)), count)])
+    edges = np.unique(np.searchsorted(ranked, ranked[first], side="left"))
+    return np.split(by_confidence, edges[1:])

@@ -61,6 +61,10 @@ class SplitPredictions:
     labels: Int[np.ndarray, "N"]
     logits: Float[np.ndarray, "S N K"]
 
+    @property
+    def num_logits(self) -> int:
+        return self.logits.shape[2]
+
     def losses(self) -> Float[np.ndarray, "S N"]:
         """Cross-entropy of every sample under every seed."""
         return np.stack([metrics.sample_losses(logits, self.labels) for logits in self.logits])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from stages.lib import statistics
 from stages.lib.evaluations import Probes
@@ -24,7 +25,8 @@ class SensorUse:
     lost_missing: Interval  # what it loses when the sensor is missing
     lost_shuffled: Interval | None  # when it shows other groups; None where that was not asked for
     shapley: Interval
-    is_ignored: bool  # whether it loses less than the margin either way
+    is_ignored: bool  # whether neither changes its mean by the margin
+    is_used: bool  # whether it loses by either: the interval of one loss lies above zero
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,14 @@ def uses(probes: list[Probes], confidence: float, margin: float) -> dict[str, Se
             ),
             shapley=statistics.interval_over_seeds(values[sensor], confidence),
             is_ignored=all(abs(part.mean()) < margin for part in lost.values() if len(part)),
+            is_used=any(_is_lost(part, confidence, margin) for part in lost.values() if len(part)),
         )
     return found
+
+
+def _is_lost(lost: Float[np.ndarray, "S"], confidence: float, margin: float) -> bool:
+    interval = statistics.interval_over_seeds(lost, confidence)
+    return bool(lost.mean() >= margin if interval.low is None else interval.low > 0)
 
 
 def shapley(probes: Probes) -> dict[str, float]:

@@ -5,7 +5,7 @@ S = seeds;  N = samples of a split;  D = draws
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,51 +28,30 @@ class Interval:
     low: float | None
     high: float | None
 
+    def negated(self) -> Interval:
+        """That of the quantity with the other sign."""
+        low, high = (None if bound is None else -bound for bound in (self.high, self.low))
+        return Interval(-self.mean, low, high)
+
 
 def interval_over_seeds(values: Float[np.ndarray, "S"], confidence: float) -> Interval:
     """Student's t interval of the mean over seeds."""
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None)
-    return _t_interval(mean, stats.sem(values), len(values) - 1, confidence)
-
-
-def interval_over_scenes(values: Float[np.ndarray, "N"], scenes: list[str], confidence: float) -> Interval:
-    """Student's t interval of the mean over samples, with samples of one scene taken as one cluster.
-
-    Source: the cluster-robust variance of Liang and Zeger (1986) for a mean.
-    """
-    mean = float(values.mean())
-    _, cluster = np.unique(scenes, return_inverse=True)
-    num_clusters = int(cluster.max()) + 1
-    if num_clusters < 2:
-        return Interval(mean, None, None)
-    sums = np.bincount(cluster, weights=values - mean)
-    variance = num_clusters / (num_clusters - 1) * (sums**2).sum() / len(values) ** 2
-    return _t_interval(mean, np.sqrt(variance), num_clusters - 1, confidence)
-
-
-def _t_interval(mean: float, error: float, freedom: int, confidence: float) -> Interval:
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom) * error)
+    reach = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values))
     return Interval(mean, mean - reach, mean + reach)
 
 
-def beats_prior(
-    losses: Float[np.ndarray, "S N"],
-    prior_losses: Float[np.ndarray, "N"],
-    scenes: list[str],
-    confidence: float,
-) -> bool:
-    """Whether a model's loss lies below that of always predicting the class frequencies.
+def beats_prior(values: Float[np.ndarray, "S"], resampled: Float[np.ndarray, "D"], num_scenes: int) -> bool:
+    """Whether a model's loss lies below that of always predicting the class frequencies: the whole two-way interval.
 
-    True only when the interval of the difference over scenes, and with several seeds also the one
-    over seeds, lies wholly below zero.
+    Args:
+        values: each seed's loss less the prior's.
+        resampled: their mean under each draw.
     """
-    difference = losses - prior_losses
-    over_scenes = interval_over_scenes(difference.mean(axis=0), scenes, confidence)
-    over_seeds = interval_over_seeds(difference.mean(axis=1), confidence)
-    bounds = [interval.high for interval in (over_scenes, over_seeds) if interval.high is not None]
-    return bool(bounds) and max(bounds) < 0
+    high = two_way_interval(values, resampled, num_scenes, 1 - ALPHA).high
+    return high is not None and high < 0
 
 
 def sign_flip_p(differences: Float[np.ndarray, "S"]) -> float:
@@ -121,7 +100,20 @@ class Contrast:
     p: float | None  # sign flip; None with a single seed
     p_holm: float | None  # corrected for the family
     p_tied: float | None  # of not being equivalent (TOST)
+    excludes_zero: bool  # whether the two-way interval at 1 - ALPHA does, whatever level is shown
     is_tied: bool
+
+    def reversed(self) -> Contrast:
+        """The other model against the first."""
+        return replace(
+            self,
+            model=self.against,
+            against=self.model,
+            difference=-self.difference,
+            over_seeds=self.over_seeds.negated(),
+            two_way=self.two_way.negated(),
+            probability=1 - self.probability,
+        )
 
     @property
     def outcome(self) -> str:
@@ -130,7 +122,7 @@ class Contrast:
         A difference is claimed only when the corrected p is small and the two-way interval excludes zero:
         seeds tell whether another training would agree, scenes whether other test data would.
         """
-        if self.p_holm is not None and self.p_holm < ALPHA and _excludes_zero(self.two_way):
+        if self.p_holm is not None and self.p_holm < ALPHA and self.excludes_zero:
             return "better" if self.difference > 0 else "worse"
         return "tied" if self.is_tied else "not decided"
 
@@ -141,6 +133,7 @@ class Accuracies:
 
     measured: Float[np.ndarray, "S"]
     resampled: Float[np.ndarray, "D S"]
+    recalls: Float[np.ndarray, "S L"]  # by class; NaN for an absent one
 
 
 def accuracies(
@@ -150,10 +143,9 @@ def accuracies(
     draws: Draws,
 ) -> Accuracies:
     """Balanced accuracy of each seed's predictions; `scenes` is the index of each sample's scene."""
-    measured = [metrics.measure(part, labels).balanced_accuracy for part in logits]
-    return Accuracies(
-        np.array(measured), resample(logits, labels, scenes, draws, with_ranks=False)["balanced_accuracy"]
-    )
+    recalls = np.stack([metrics.recalls(metrics.confusion(part, labels)) for part in logits])
+    resampled = resample(logits, labels, scenes, draws, with_ranks=False)["balanced_accuracy"]
+    return Accuracies(np.nanmean(recalls, axis=1), resampled, recalls)
 
 
 def contrast_family(
@@ -176,6 +168,10 @@ def contrast_family(
     family = []
     for (model, other), differences, p, p_holm in zip(pairs, measured, raw, corrected, strict=True):
         resampled = over_seeds(accuracies[model].resampled - accuracies[other].resampled, draws)
+
+        def interval(level: float, differences=differences, resampled=resampled) -> Interval:
+            return two_way_interval(differences, resampled, num_scenes, level)
+
         p_tied = equivalence_p(differences, margin) if several_seeds else None
         family.append(
             Contrast(
@@ -183,27 +179,27 @@ def contrast_family(
                 against=other,
                 difference=float(differences.mean()),
                 over_seeds=interval_over_seeds(differences, confidence),
-                two_way=two_way_interval(differences, resampled, num_scenes, confidence),
+                two_way=interval(confidence),
                 probability=float(((differences > 0) + 0.5 * (differences == 0)).mean()),
                 p=p,
                 p_holm=p_holm,
                 p_tied=p_tied,
+                excludes_zero=_excludes_zero(interval(1 - ALPHA)),
                 is_tied=(
-                    p_tied is not None
-                    and p_tied < ALPHA
-                    and _lies_within(
-                        two_way_interval(differences, resampled, num_scenes, 1 - 2 * ALPHA), margin
-                    )
+                    p_tied is not None and p_tied < ALPHA and _lies_within(interval(1 - 2 * ALPHA), margin)
                 ),
             )
         )
     return family
 
 
-def equivalence_p(differences: Float[np.ndarray, "S"], margin: float) -> float:
-    """p value of two one-sided t tests (Schuirmann 1987): small when the mean difference is within the margin."""
-    if np.ptp(differences) == 0:  # no spread to divide by
-        return 0.0 if abs(differences[0]) < margin else 1.0
+def equivalence_p(differences: Float[np.ndarray, "S"], margin: float) -> float | None:
+    """p value of two one-sided t tests (Schuirmann 1987): small when the mean difference is within the margin.
+
+    None where all differences are equal: that leaves no spread to judge by.
+    """
+    if np.ptp(differences) == 0:
+        return None
     zeros = np.zeros_like(differences)
     return float(ttost_paired(differences, zeros, -margin, margin)[0])
 
@@ -226,11 +222,12 @@ def two_way_interval(
 ) -> Interval:
     """Interval of a mean over seeds, as if trained again and tested on other scenes.
 
-    The bootstrap's percentiles, drawn apart by the ratio of Student's to the normal quantile: plain ones are
+    The bootstrap's percentiles, moved to lie about the mean (a calibration error grows when samples are drawn
+    twice) and drawn apart by the ratio of Student's to the normal quantile: plain ones are
     too narrow where a few seeds make most of the spread (Hesterberg 2015, arXiv 1411.5279). The degrees of
     freedom are those of a sum of two variances (Satterthwaite 1946).
 
-    No bounds where no two draws differ: that shows no certainty but a lack of data.
+    No bounds where no two draws differ, or there is but one scene: that shows no certainty but a lack of data.
 
     Args:
         resampled: the mean under each draw of seeds and scenes.
@@ -238,14 +235,14 @@ def two_way_interval(
     """
     mean = float(values.mean())
     defined = resampled[~np.isnan(resampled)]
-    if len(defined) == 0 or np.ptp(defined) == 0:
+    if num_scenes < 2 or len(defined) == 0 or np.ptp(defined) == 0:
         return Interval(mean, None, None)
     share = seed_share(values, defined)
     unsureness = share**2 / max(len(values) - 1, 1) + (1 - share) ** 2 / max(num_scenes - 1, 1)
     upper = 0.5 + confidence / 2
     stretch = stats.t.ppf(upper, 1 / unsureness) / stats.norm.ppf(upper)
     low, middle, high = np.quantile(defined, [1 - upper, 0.5, upper])
-    bounds = middle + stretch * (np.array([low, high]) - middle)
+    bounds = mean + stretch * (np.array([low, high]) - middle)
     return Interval(mean, *np.clip(bounds, *limits).tolist())
 
 
@@ -265,18 +262,38 @@ def interval_of_accuracy(
 ) -> Interval:
     """Two-way interval of a model's mean balanced accuracy.
 
-    Where all samples are right under every seed, or none, no draw differs: then it is the mean over classes
-    of Wilson's interval (1927) for as many successes, or failures, as there are scenes with that class.
+    A class that is all right under every seed, or all wrong, is so in every draw, and would add nothing to the
+    interval. It adds Wilson's (1927) for as many successes, or failures, as there are scenes with that class;
+    distances add up in squares (MOVER, Zou and Donner 2008).
     """
-    mean = float(found.measured.mean())
-    if mean not in (0.0, 1.0) or np.ptp(found.measured):
-        return two_way_interval(
-            found.measured, over_seeds(found.resampled, draws), draws.scenes.shape[1], confidence, (0.0, 1.0)
-        )
-    counts = [len(np.unique(scenes[labels == label])) for label in np.unique(labels)]
-    bounds = [proportion_confint(mean * count, count, 1 - confidence, method="wilson") for count in counts]
-    low, high = np.mean(bounds, axis=0)
-    return Interval(mean, float(low), float(high))
+    mean, num_scenes = float(found.measured.mean()), draws.scenes.shape[1]
+    two_way = two_way_interval(
+        found.measured, over_seeds(found.resampled, draws), num_scenes, confidence, (0.0, 1.0)
+    )
+    present = np.unique(labels)
+    constant = [
+        label
+        for label in present
+        if found.recalls[0, label] in (0, 1) and not np.ptp(found.recalls[:, label])
+    ]
+    if num_scenes < 2 or not constant:
+        return two_way
+    below = [0.0 if two_way.low is None else mean - two_way.low]
+    above = [0.0 if two_way.high is None else two_way.high - mean]
+    for label in constant:
+        recall = float(found.recalls[0, label])
+        wilson = interval_of_share(recall, len(np.unique(scenes[labels == label])), confidence)
+        below.append((recall - (wilson.low or 0.0)) / len(present))
+        above.append(((wilson.high or 0.0) - recall) / len(present))
+    return Interval(
+        mean, max(0.0, mean - float(np.linalg.norm(below))), min(1.0, mean + float(np.linalg.norm(above)))
+    )
+
+
+def interval_of_share(share: float, count: int, confidence: float) -> Interval:
+    """Wilson's interval (1927) of a share of independent cases."""
+    low, high = proportion_confint(share * count, count, 1 - confidence, method="wilson")
+    return Interval(share, float(low), float(high))
 
 
 def _excludes_zero(interval: Interval) -> bool:

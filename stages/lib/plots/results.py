@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.legend import Legend
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from stages.lib.plots.style import colors, plt
 
 Bounds = tuple[float | None, float | None]
-_MARKERS = "osD^vPX*"  # one per model, beside its colour
+_MARKERS = "osD^vPX"  # beside the colours, of which there is another number: pairs repeat late
 
 
 def _markers(names: list[str]) -> dict[str, str]:
@@ -34,6 +35,12 @@ def _panels(count: int, columns: int, height: float, **options: object) -> tuple
         if place >= columns:  # the panel above is the lowest of its column
             axes.flat[place - columns].tick_params(labelbottom=True)
     return figure, list(axes.flat[:count])
+
+
+def _legend_above(figure: Figure, axis: Axes, columns: int = 3) -> Legend:
+    """One legend for all panels, from one of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    return figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
 
 
 def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_loss: float) -> Figure:
@@ -66,21 +73,16 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
         )
         axis.axhline(prior_loss, color="black", linewidth=0.8, linestyle="--", label="class prior")
         axis.set_title(name)
+        axis.set_xlim(0.7, num_epochs + 0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    # A head that starts far off would flatten every other curve.
-    top = max(np.nanmean(losses[part], axis=0).max() for losses in curves.values() for part in losses)
-    axes[0].set_ylim(0, min(1.05 * top, 2 * max(prior_loss, _least_peak(curves))))
+    # A single epoch far off would flatten every curve; what lies above is cut.
+    typical = max(float(np.nanmedian(losses[part])) for losses in curves.values() for part in losses)
+    axes[0].set_ylim(0, 1.25 * max(prior_loss, typical))
     for axis in axes[::3]:
         axis.set_ylabel("loss (nats)")
     figure.supxlabel("epoch", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    _legend_above(figure, axes[0])
     return figure
-
-
-def _least_peak(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]]) -> float:
-    """The validation loss that every model's mean curve gets down to."""
-    return max(np.nanmean(losses["valid"], axis=0).min() for losses in curves.values())
 
 
 def metric_bars(
@@ -149,7 +151,9 @@ def difference_matrix(
             axis.text(*place, text, ha="center", va="center", fontsize=7, color=color)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_yticks(range(len(names)), names)
-    axis.set_title("row less column, points of balanced accuracy", fontweight="normal", loc="left")
+    axis.set_title(
+        "balanced accuracy, row less column, percentage points (exploratory)", fontweight="normal", loc="left"
+    )
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     return figure
@@ -203,8 +207,7 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel(loss_label)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(labels)))
+    _legend_above(figure, axes[0], columns=6)
     return figure
 
 
@@ -257,9 +260,9 @@ def corruption_curves(
             )
         axis.axhline(chance, color="black", linewidth=0.8, linestyle="--")
         axis.set_title(title)
-    for axis in axes[::4]:
-        axis.set_ylabel("bal. accuracy")
+    figure.supylabel("balanced accuracy", fontsize=9)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].yaxis.set_major_locator(MultipleLocator(0.1))
     figure.supxlabel("severity (0: as recorded); dashed: class prior", fontsize=9)
     shown = [name for name in names if name in seen]
     figure.legend([seen[name] for name in shown], shown, loc="outside upper center", ncols=min(6, len(shown)))
@@ -293,8 +296,9 @@ def reliability(bins: dict[str, dict[str, tuple[list[float], list[float]]]]) -> 
     for axis in axes[::3]:
         axis.set_ylabel("share right")
     figure.supxlabel("confidence of the prediction", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    legend = _legend_above(figure, axes[0])
+    for line in legend.get_lines():  # the styles are those of all panels, the colour is not
+        line.set_color("black")
     return figure
 
 
@@ -307,7 +311,15 @@ def confusions(matrices: dict[str, Float[np.ndarray, "L L"]], classes: list[str]
         if len(classes) <= 6:
             for (i, j), share in np.ndenumerate(matrix):
                 color = "white" if share > 0.6 else "black"
-                axis.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=7, color=color)
+                axis.text(
+                    j,
+                    i,
+                    "-" if np.isnan(share) else f"{share:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=color,
+                )
         axis.set_title(name)
         if len(classes) <= 20:
             axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right", fontsize=7)
@@ -336,13 +348,14 @@ def mistakes(by_model: dict[str, list[Mistake]], most: int) -> Figure:
     """
     shown = [mistake for found in by_model.values() for mistake in found]
     side = shown[0].picture.shape[0] if shown else 64
-    gap, caption = side // 16, round(0.62 * side)
+    gap, caption = max(1, side // 16), round(0.62 * side)
     height, width = (caption + 2 * side + 2 * gap), (side + gap) * most
     # One picture of all, since an axis for each would take seconds.
     sheet = np.full((height * len(by_model), width, 3), 255, dtype=np.uint8)
-    margin, inches = 0.4, 8.0 / width
+    margin, inches = 0.5, 8.0 / width
     figure = plt.figure(figsize=(margin + 8.0, inches * len(sheet)), layout="none")
     axis = figure.add_axes((margin / (margin + 8.0), 0, 8.0 / (margin + 8.0), 1))
+    turned = {"rotation": 90, "ha": "right", "va": "center"}
     for row, (name, found) in enumerate(by_model.items()):
         top = row * height + caption
         for column, mistake in enumerate(found):
@@ -350,9 +363,12 @@ def mistakes(by_model: dict[str, list[Mistake]], most: int) -> Figure:
             sheet[top : top + side, left : left + side] = mistake.picture
             sheet[top + side + gap : top + 2 * side + gap, left : left + side] = mistake.depth
             axis.text(left + side / 2, top - gap, mistake.caption, ha="center", va="bottom", fontsize=6.5)
-        axis.text(-2 * gap, top + side, name, rotation=90, ha="right", va="center", fontweight="bold")
+        axis.text(-4 * gap, top + side, name, fontweight="bold", **turned)
         if not found:
             axis.text(0, top, "no errors", va="top")
+            continue
+        axis.text(-gap, top + side / 2, "RGB", fontsize=7, **turned)
+        axis.text(-gap, top + gap + 1.5 * side, "LiDAR", fontsize=7, **turned)
     axis.imshow(sheet, interpolation="nearest")
     axis.axis("off")
     return figure

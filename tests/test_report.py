@@ -1,0 +1,242 @@
+"""The report of made-up results, from stored predictions to the page; no network is trained for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import headline, report
+from stages.lib import comparison, evaluations, manifest, params, predictions
+from stages.lib.evaluations import Cost, Evaluation, Probes
+from stages.lib.manifest import Manifest, Normalization
+from stages.lib.params import Params
+from stages.lib.predictions import Predictions
+from stages.lib.tensors import Group
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden" / "report.md"
+KINDS = {"rgb": "unimodal", "lidar": "unimodal", "late": "late"}
+CONCATENATION_WINS = {
+    "rgb": 1.0,
+    "lidar": 1.2,
+    "concatenation": 3.2,
+    "addition": 1.9,
+    "hadamard": 1.6,
+    "late": 1.9,
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run might have found."""
+
+    strengths: dict[str, float]  # by model: how far its logits lie from zero, on the right side
+    num_seeds: int = 8
+    classes: tuple[str, ...] = ("cubes", "spheres")
+    num_scenes: dict[str, int] = field(default_factory=lambda: {"train": 60, "validation": 40, "test": 100})
+    absent: str = ""  # class of which the test split has no group
+    ignored: str = ""  # sensor that fusions make nothing of
+
+
+def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
+    """Writes all that comparison and report read, as the stages before them would."""
+    settings = params.load(ROOT / "params.yaml")
+    settings = replace(
+        settings,
+        seeds=list(range(results.num_seeds)),
+        report=replace(settings.report, draws=1000),
+    )
+    generator = np.random.default_rng(0)
+    groups = {
+        split: [
+            Group(split, f"{split}-{scene}-{label}", f"scene-{split}-{scene}", label, 100, 20.0)
+            for scene in range(count)
+            for label, name in enumerate(results.classes)
+            if not (split == "test" and name == results.absent)
+        ]
+        for split, count in results.num_scenes.items()
+    }
+    data = manifest_of(results, groups)
+    (folder / "data/tensors").mkdir(parents=True)
+    manifest.save(data, folder / "data/tensors")
+    for name in (*settings.model_names(), *comparison.BASELINES):
+        found = [
+            Predictions(seed, split, groups[split], logits(results, name, groups[split], generator))
+            for seed in (settings.seeds if name in results.strengths else [0])
+            for split in ("validation", "test")
+            if groups[split]
+        ]
+        predictions.write(name, found)
+        evaluations.write(evaluation(name, found, results))
+        if name in results.strengths:
+            write_training(name, settings)
+    return settings, data
+
+
+def manifest_of(results: Results, groups: dict[str, list[Group]]) -> Manifest:
+    counts = {
+        split: {
+            name: sum(group.label == label for group in members) for label, name in enumerate(results.classes)
+        }
+        for split, members in groups.items()
+    }
+    return Manifest(
+        source="data/made-up",
+        digest="0123456789abcdef" * 4,
+        classes=list(results.classes),
+        counts=counts,
+        scenes=results.num_scenes,
+        channels={"rgb": 3, "lidar": 4},
+        image_size=64,
+        orientation="as-is",
+        orientation_fits={},
+        field_of_view_deg=None,
+        normalized=True,
+        statistics={sensor: Normalization([0.0], [1.0]) for sensor in ("rgb", "lidar")},
+        shards={},
+        warnings=["something about the data"],
+    )
+
+
+def logits(results: Results, name: str, groups: list[Group], generator: np.random.Generator) -> np.ndarray:
+    """Logits on the right side as far as the model is strong; the baselines' tell nothing."""
+    labels = np.array([group.label for group in groups])
+    num_classes = len(results.classes)
+    strength = results.strengths.get(name, 0.0)
+    spread = 1.0 if name in results.strengths else 0.0
+    if num_classes == 2:
+        signs = np.where(labels == 1, 1.0, -1.0)[:, None]
+        return (strength * signs + spread * generator.normal(size=(len(labels), 1))).astype(np.float32)
+    own = strength * np.eye(num_classes)[labels]
+    return (own + spread * generator.normal(size=(len(labels), num_classes))).astype(np.float32)
+
+
+def evaluation(name: str, found: list[Predictions], results: Results) -> Evaluation:
+    kind = KINDS.get(name, "intermediate" if name in results.strengths else "baseline")
+    cost = Cost(6_615_851, 6_615_851, 25.2, 119.9) if kind != "baseline" else Cost(None, None, None, None)
+    sensors = [name] if kind == "unimodal" else ["rgb", "lidar"]
+    clean = 0.9
+    probes = Probes(
+        clean=clean,
+        missing={sensor: clean if sensor == results.ignored else 0.7 for sensor in sensors} | {"both": 0.5},
+        shuffled={sensor: clean if sensor == results.ignored else 0.6 for sensor in sensors},
+        corrupted={sensor: {"noise": {"0": clean, "1": 0.8, "3": 0.7, "5": 0.6}} for sensor in sensors},
+    )
+    seeds = {part.seed for part in found}
+    return Evaluation(
+        model=name,
+        kind=kind,
+        cost=cost,
+        seeds=predictions.measure_seeds(found),
+        probes=dict.fromkeys(sorted(seeds), probes) if kind != "baseline" else {},
+    )
+
+
+def write_training(name: str, settings: Params) -> None:
+    Path("reports/history").mkdir(parents=True, exist_ok=True)
+    Path("reports/timing").mkdir(parents=True, exist_ok=True)
+    rows = [
+        f"{epoch},{seed},0.001,{1 / epoch},{1.1 / epoch}" for seed in settings.seeds for epoch in (1, 2, 3)
+    ]
+    header = "epoch,seed,learning_rate,train_loss,valid_loss"
+    Path(f"reports/history/{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    timing: dict[str, Any] = {
+        "model": name,
+        "device": "cpu",
+        "gpu": None,
+        "cpu_cores": 2,
+        "workers": 2,
+        "threads": 1,
+        "platform": "Linux",
+        "revision": "0123abcd",
+        "versions": {"python": "3.11", "torch": "2.13"},
+        "seeds": {
+            str(seed): {"epoch_s": [2.0, 2.5, 3.0], "peak_memory_mib": 800.0} for seed in settings.seeds
+        },
+    }
+    Path(f"reports/timing/train-{name}.json").write_text(json.dumps(timing))
+    evaluations.write_timing(name, {"latency_ms": 4.5, "latency_32_ms": 60.0, "device": "cpu", "threads": 1})
+
+
+def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page, as the stages `compare`, `headline` and `report` make it, but for the figures."""
+    monkeypatch.chdir(folder)
+    settings, data = write(results, folder)
+    compared = comparison.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    comparison.write_csv(compared)
+    comparison.write_statistics(compared, data, comparison.count_last_epoch_best(settings.model_names()))
+    numbers = headline.headline(evaluations.read(settings.fusion))
+    headline.METRICS.write_text(json.dumps(numbers))
+    monkeypatch.setattr(params, "load", lambda: settings)
+    report.main()
+    return Path("reports/report.md").read_text()
+
+
+def test_golden_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every word and number of a page; `GOLDEN=1 pytest tests/test_report.py` accepts a change of it."""
+    text = render(Results(CONCATENATION_WINS), tmp_path, monkeypatch)
+    if os.environ.get("GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+    assert "It is significantly better than addition, hadamard and late." in text
+    assert "fusing paid, significantly" in text
+
+
+def test_the_same_model_twice_is_no_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(Results(dict.fromkeys(CONCATENATION_WINS, 2.0)), tmp_path, monkeypatch)
+    answer = text.split("## The notebook's table")[0]
+    assert "significantly better" not in answer and "significantly worse" not in answer
+    assert "fusing paid" not in answer
+
+
+def test_one_seed_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(Results(CONCATENATION_WINS, num_seeds=1), tmp_path, monkeypatch)
+    assert "With one seed no difference of this family can be significant" in text
+    outcomes = text.split("Against concatenation")[1].split("\n\n")[0]
+    assert outcomes.count("not decided") == 5
+
+
+def test_a_single_scene_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(
+        Results(CONCATENATION_WINS, num_scenes={"train": 9, "validation": 1, "test": 1}),
+        tmp_path,
+        monkeypatch,
+    )
+    assert "nan" not in text.lower()
+    assert "holds a single scene" in text and "significantly" not in text
+    assert "| better than the class prior" not in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "absent"), [(("cubes", "spheres"), "spheres"), (("car", "person", "truck"), "person")]
+)
+def test_class_that_the_test_split_lacks(
+    classes: tuple[str, ...], absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = render(Results(CONCATENATION_WINS, classes=classes, absent=absent), tmp_path, monkeypatch)
+    assert "nan" not in text.lower()
+    # Nothing ranks samples of a single class: two metrics of six models and two baselines.
+    details = text.split("## All models")[1].split("## What is significant")[0]
+    assert details.count("not defined") == (16 if len(classes) == 2 else 0)
+
+
+def test_no_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(
+        Results(CONCATENATION_WINS, num_scenes={"train": 60, "validation": 40, "test": 0}),
+        tmp_path,
+        monkeypatch,
+    )
+    assert "no test split" in text and "nan" not in text.lower()
+    assert "The test split had no say" not in text
+
+
+def test_an_ignored_sensor_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(Results(CONCATENATION_WINS, ignored="lidar"), tmp_path, monkeypatch)
+    assert "concatenation ignores LiDAR" in text.split("## The notebook's table")[0]
+    assert text.count("ignores LiDAR") >= 8
