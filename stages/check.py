@@ -12,11 +12,10 @@ import math
 from pathlib import Path
 
 from stages.lib import fusions, params, terminal
-from stages.lib.params import LidarSource, Params, Synthetic
+from stages.lib.params import SENSORS, LidarSource, Params, Synthetic
 from stages.lib.terminal import UserError
 
 PASSED = Path("data/params.ok")
-SENSORS = ["rgb", "lidar"]
 SYNTHETIC = Path("data/synthetic")
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import comparison, gallery, params, sensor_use, tensors, terminal
+from stages.lib import comparison, gallery, params, records, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib.comparison import Comparison
 from stages.lib.evaluations import Evaluation
 from stages.lib.manifest import Manifest
+from stages.lib.params import SENSORS, TITLES
 from stages.lib.plots import results, style
 from stages.lib.plots.results import Spot
 from stages.lib.plots.style import Figure
@@ -62,7 +63,7 @@ def save(figures: dict[str, Figure | None]) -> None:
 
 def draw_loss_curves(compared: Comparison, names: list[str]) -> Figure:
     prior = compared.models["prior"].metrics["validation"]["loss"].mean
-    return results.loss_curves({name: comparison.read_history(name) for name in names}, prior)
+    return results.loss_curves({name: records.read_history(name) for name in names}, prior)
 
 
 def draw_metric_bars(compared: Comparison, names: list[str]) -> Figure:
@@ -109,8 +110,8 @@ def measured_costs(evaluation: Evaluation) -> dict[str, float]:
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
     uses = {name: compared.models[name].sensor_use for name in names}
     lost: dict[str, dict] = {}
-    for sensor in sensor_use.SENSORS:
-        title = sensor_use.TITLES[sensor]
+    for sensor in SENSORS:
+        title = TITLES[sensor]
         for name in names:
             use = uses[name][sensor]
             missing = use.lost_missing
@@ -127,10 +128,10 @@ def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
 def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
     """None where no corruptions were asked for."""
     curves: dict[str, dict] = {}
-    for sensor in sensor_use.SENSORS:
+    for sensor in SENSORS:
         for name in names:
             for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
-                title = f"{sensor_use.TITLES[sensor]}: {corruption.replace('_', ' ')}"
+                title = f"{TITLES[sensor]}: {corruption.replace('_', ' ')}"
                 curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
     return results.corruption_curves(curves, names, compared.chance) if curves else None
 

@@ -12,7 +12,19 @@ import sys
 
 import torch
 
-from stages.lib import cost, devices, evaluations, fusions, params, probing, runs, tensors, terminal, training
+from stages.lib import (
+    cost,
+    devices,
+    evaluations,
+    fusions,
+    params,
+    probing,
+    records,
+    runs,
+    tensors,
+    terminal,
+    training,
+)
 from stages.lib import manifest as manifests
 from stages.lib import predictions as stored
 from stages.lib.evaluations import Evaluation, Probes
@@ -38,13 +50,14 @@ def main() -> None:
     evaluations.write(
         Evaluation(
             model=name,
-            kind="unimodal" if name in ("rgb", "lidar") else fusions.kind(name),
+            kind="unimodal" if name in params.SENSORS else fusions.kind(name),
             cost=cost.count(network, sizes),
             seeds=stored.measure_seeds(predictions),
             probes=probes,
         )
     )
-    evaluations.write_timing(name, cost.latency(network, sizes, device, threads=settings.train.threads))
+    latency = cost.latency(network, sizes, device, threads=settings.train.threads)
+    records.write_timing(f"evaluate-{name}", {"model": name, **latency})
 
 
 def predict_splits(

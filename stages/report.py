@@ -21,7 +21,7 @@ from stages.lib import analysis, fusions, metrics, params, terminal
 from stages.lib import manifest as manifests
 from stages.lib.analysis import Findings
 from stages.lib.manifest import Manifest
-from stages.lib.params import Params, Train
+from stages.lib.params import TITLES, Params, Train
 
 REPORTS = Path("reports")
 TENSORS = Path("data/tensors")
@@ -343,7 +343,7 @@ def sensors(statistics: dict[str, Any]) -> str:
             row += [signed(use[key]) for key in ("lost_missing", "lost_shuffled", "shapley")]
         table.append([*row, "; ".join(analysis.sensor_verdicts(model["sensor_use"]))])
     headers = ["Fusion"]
-    for sensor in ("RGB", "LiDAR"):
+    for sensor in TITLES.values():
         headers += [f"Without {sensor}", f"{sensor} shuffled", f"Shapley value of {sensor}"]
     return (
         "## Which sensor each fusion uses\n\n"
@@ -383,7 +383,7 @@ def robustness(statistics: dict[str, Any], settings: Params, manifest: Manifest)
                 if curve["relative_area"] is None
                 else f"{curve['relative_area']:.2f}"
             )
-        table.append([f"{analysis.title(sensor)}: {corruption.replace('_', ' ')}", *cells])
+        table.append([f"{TITLES[sensor]}: {corruption.replace('_', ' ')}", *cells])
     return (
         "## Robustness\n\n"
         + markdown(table, ["Corruption", *curves])

@@ -23,13 +23,12 @@ from stages.lib import devices, fusions, networks, params, runs, seeds, tensors,
 from stages.lib import manifest as manifests
 from stages.lib.manifest import Manifest
 from stages.lib.networks import Architecture, LateNet
+from stages.lib.params import SENSORS
 from stages.lib.scratch import Scratch
 from stages.lib.seeds import Setting
 from stages.lib.tensors import Split
 from stages.lib.terminal import Report
 from stages.lib.training import CachedLogits, Recipe, Run
-
-_SENSORS = ("rgb", "lidar")
 
 
 def main() -> None:
@@ -71,7 +70,7 @@ def main() -> None:
 def hash_nets(seed: int) -> str:
     """SHA-256 of both unimodal nets' weights."""
     hashes = []
-    for sensor in _SENSORS:
+    for sensor in SENSORS:
         path = runs.weights_path(runs.MODELS, sensor, seed)
         runs.require_weights(path)
         with path.open("rb") as file:
@@ -96,7 +95,7 @@ class FrozenNets:
         """The untrained head over the nets."""
         # The head first: its initial weights depend on the seed alone, as without the nets.
         fusion = self.head()
-        nets = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in _SENSORS)
+        nets = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in SENSORS)
         return LateNet(*nets, fusion)
 
     def splits(self) -> tuple[Split, Split]:
@@ -104,7 +103,7 @@ class FrozenNets:
 
     def logits(self, seed: int, device: torch.device) -> tuple[CachedLogits, CachedLogits]:
         """Both nets' logits on the training and the validation split."""
-        rgb, lidar = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in _SENSORS)
+        rgb, lidar = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in SENSORS)
         train, validation = (cache_logits(rgb, lidar, split, device) for split in self.splits())
         return train, validation
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stages import headline, report
-from stages.lib import comparison, evaluations, manifest, params, predictions
+from stages.lib import comparison, evaluations, manifest, params, predictions, records
 from stages.lib.evaluations import Cost, Evaluation, Probes
 from stages.lib.manifest import Manifest, Normalization
 from stages.lib.params import Params
@@ -161,7 +161,9 @@ def write_training(name: str, settings: Params) -> None:
         },
     }
     Path(f"reports/timing/train-{name}.json").write_text(json.dumps(timing))
-    evaluations.write_timing(name, {"latency_ms": 4.5, "latency_32_ms": 60.0, "device": "cpu", "threads": 1})
+    records.write_timing(
+        f"evaluate-{name}", {"latency_ms": 4.5, "latency_32_ms": 60.0, "device": "cpu", "threads": 1}
+    )
 
 
 def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

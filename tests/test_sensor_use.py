@@ -14,6 +14,7 @@ from stages.lib import manifest as manifests
 from stages.lib import params, probing, sensor_use
 from stages.lib.evaluations import Probes
 from stages.lib.networks import FusionNet
+from stages.lib.params import SENSORS
 from stages.lib.tensors import Split
 
 CPU = torch.device("cpu")
@@ -72,12 +73,12 @@ class _OneSensorNet(FusionNet):
         return (rgb if self.uses == "rgb" else lidar) - self.threshold
 
 
-@pytest.mark.parametrize("sensor", probing.SENSORS)
+@pytest.mark.parametrize("sensor", SENSORS)
 def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> None:
     other = {"rgb": "lidar", "lidar": "rgb"}[sensor]
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
-    means = split.batch(range(len(split)))[probing.SENSORS.index(sensor)].mean(dim=(1, 2, 3))
+    means = split.batch(range(len(split)))[SENSORS.index(sensor)].mean(dim=(1, 2, 3))
     # Between two samples, so that no rounding decides.
     ranked = means.sort().values
     middle = len(ranked) // 2

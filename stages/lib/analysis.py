@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.params import TITLES
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -108,7 +110,10 @@ def answer(found: Findings) -> list[str]:
         )
     lines.append(_against_fusions(found))
     ignoring = [model for model in found.fusions if model.ignores and model.beats_prior]
-    told = ", ".join(f"{model.name} ignores {' and '.join(map(title, model.ignores))}" for model in ignoring)
+    told = ", ".join(
+        f"{model.name} ignores {' and '.join(TITLES[sensor] for sensor in model.ignores)}"
+        for model in ignoring
+    )
     lines.append(_against_single(found) + (f" On average {told}." if ignoring else ""))
     if found.split != "test":
         lines.append(
@@ -126,11 +131,7 @@ def sensor_verdicts(uses: dict[str, dict[str, Any]]) -> list[str]:
     }
     if set(told.values()) == {"uses"}:
         return ["uses both"]
-    return [f"{verdict} {title(sensor)}" for sensor, verdict in told.items()]
-
-
-def title(sensor: str) -> str:
-    return {"rgb": "RGB", "lidar": "LiDAR"}[sensor]
+    return [f"{verdict} {TITLES[sensor]}" for sensor, verdict in told.items()]
 
 
 def _against_fusions(found: Findings) -> str:
@@ -169,7 +170,7 @@ _AGAINST_SINGLE = {
 def _against_single(found: Findings) -> str:
     single, best = found.best_single, found.best
     text = (
-        f"The better single sensor, {title(single.name)}, has a balanced accuracy of "
+        f"The better single sensor, {TITLES[single.name]}, has a balanced accuracy of "
         f"{single.balanced_accuracy:.3f} and a loss of {single.loss:.3f}"
     )
     return f"{text}: {_AGAINST_SINGLE[best.against_single or 'not decided']}."
@@ -249,7 +250,7 @@ def _why(found: Findings) -> str:
     strong = found.best_single
     weak = next(model for model in found.of_kind("unimodal") if model.name != strong.name)
     sensors = (
-        f"Alone, {title(strong.name)} reaches {strong.balanced_accuracy:.3f} and {title(weak.name)} "
+        f"Alone, {TITLES[strong.name]} reaches {strong.balanced_accuracy:.3f} and {TITLES[weak.name]} "
         f"{weak.balanced_accuracy:.3f}. "
     )
     if best.against_single == "not decided" and not found.enough_seeds:

@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from stages.lib import calibration, evaluations, metrics, predictions, resampling, sensor_use, statistics
+from stages.lib import (
+    calibration,
+    evaluations,
+    metrics,
+    predictions,
+    records,
+    resampling,
+    sensor_use,
+    statistics,
+)
 from stages.lib.calibration import Calibration
 from stages.lib.evaluations import Evaluation, Metrics
 from stages.lib.manifest import Manifest
-from stages.lib.params import Report
+from stages.lib.params import SENSORS, Report
 from stages.lib.predictions import SplitPredictions
 from stages.lib.resampling import Draws
 from stages.lib.sensor_use import CorruptionCurve, SensorUse
@@ -26,8 +35,6 @@ from stages.lib.terminal import UserError
 
 COMPARISON = Path("reports/comparison.csv")
 STATISTICS = Path("reports/statistics.json")
-TIMING = Path("reports/timing")
-HISTORY = Path("reports/history")
 BASELINES = ("prior", "return_count")
 
 METRICS = [field.name for field in fields(Metrics)]
@@ -320,7 +327,7 @@ def count_last_epoch_best(names: list[str]) -> dict[str, int]:
     """
     return {
         name: int((np.nan_to_num(losses, nan=np.inf).argmin(axis=1) == losses.shape[1] - 1).sum())
-        for name, losses in ((name, read_history(name)["valid"]) for name in names)
+        for name, losses in ((name, records.read_history(name)["valid"]) for name in names)
     }
 
 
@@ -418,61 +425,25 @@ def _row(model: ModelSummary) -> dict[str, Any]:
 
 def measured(evaluation: Evaluation) -> dict[str, Any]:
     """Seconds, memory and latency, from the timing files."""
-    training = read_timing(f"train-{evaluation.model}")
-    own = _epoch_times(training)
-    latency = read_timing(f"evaluate-{evaluation.model}")
+    training = records.read_timing(f"train-{evaluation.model}")
+    own = records.epoch_times(evaluation.model)
+    latency = records.read_timing(f"evaluate-{evaluation.model}")
     row = {
         "epoch_s": python_statistics.median(own),
         "peak_memory_mib": max(seed["peak_memory_mib"] for seed in training["seeds"].values()),
         **{key: latency[key] for key in ("latency_ms", "latency_32_ms")},
     }
     if evaluation.kind == "late":
-        nets = [_epoch_times(read_timing(f"train-{sensor}")) for sensor in ("rgb", "lidar")]
         # As the notebook reckons: all time spent on the three trainings over all their epochs.
-        total = [*own, *nets[0], *nets[1]]
+        total = [*own, *(seconds for sensor in SENSORS for seconds in records.epoch_times(sensor))]
         row["epoch_with_nets_s"] = sum(total) / len(total)
     return row
 
 
 def training_s(evaluation: Evaluation) -> float:
     """Seconds of all epochs of a seed, mean over seeds; of a late model, its nets' too."""
-    parts = [evaluation.model, *(("rgb", "lidar") if evaluation.kind == "late" else ())]
-    return sum(
-        sum(_epoch_times(timing)) / len(timing["seeds"])
-        for timing in (read_timing(f"train-{part}") for part in parts)
-    )
-
-
-def _epoch_times(timing: dict[str, Any]) -> list[float]:
-    return [seconds for seed in timing["seeds"].values() for seconds in seed["epoch_s"]]
-
-
-def read_timing(name: str) -> dict[str, Any]:
-    """A timing file of reports/timing.
-
-    Raises:
-        UserError: when it is missing.
-    """
-    path = TIMING / f"{name}.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run `dvc repro`")
-    return json.loads(path.read_text())
-
-
-def read_history(name: str) -> dict[str, Float[np.ndarray, "S E"]]:
-    """Training and validation losses of a model, by seed and epoch; NaN from where a seed stopped early."""
-    path = HISTORY / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run `dvc repro`")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    seeds = list(dict.fromkeys(row["seed"] for row in rows))
-    num_epochs = max(int(row["epoch"]) for row in rows)
-    losses = {part: np.full((len(seeds), num_epochs), np.nan) for part in ("train", "valid")}
-    for row in rows:
-        for part, values in losses.items():
-            values[seeds.index(row["seed"]), int(row["epoch"]) - 1] = float(row[f"{part}_loss"])
-    return losses
+    parts = [evaluation.model, *(SENSORS if evaluation.kind == "late" else ())]
+    return sum(sum(records.epoch_times(part)) for part in parts) / len(evaluation.seeds)
 
 
 def _cell(value: object) -> object:

@@ -1,7 +1,6 @@
 """A model's evaluation on disk: its metrics per seed, and what it costs.
 
-reports/evaluation/NAME.json          metrics per seed, and costs that need no clock
-reports/timing/evaluate-NAME.json     latency
+reports/evaluation/NAME.json
 """
 
 from __future__ import annotations
@@ -9,12 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from stages.lib.terminal import UserError
 
 FOLDER = Path("reports/evaluation")
-TIMING = Path("reports/timing")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs that are the same on every machine; None where a baseline has none."""
+    """Costs that need no clock; None where a baseline has none."""
 
     parameters: int | None
     trainable_parameters: int | None
@@ -65,17 +62,10 @@ class Evaluation:
 
 
 def write(evaluation: Evaluation) -> None:
-    """Writes a model's metrics and costs."""
+    """Writes a model's results."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{evaluation.model}.json"
     path.write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
-
-
-def write_timing(name: str, measured: dict[str, Any]) -> None:
-    """Writes what was measured with a clock."""
-    TIMING.mkdir(parents=True, exist_ok=True)
-    path = TIMING / f"evaluate-{name}.json"
-    path.write_text(json.dumps({"model": name, **measured}, indent=2) + "\n")
 
 
 def read(name: str) -> Evaluation:

@@ -24,7 +24,7 @@ from PIL import Image
 from stages.lib import datasets, lidar, params, pictures, scans, splits, terminal
 from stages.lib.datasets import NewGroup
 from stages.lib.manifest import SPLITS
-from stages.lib.params import Params
+from stages.lib.params import SENSORS, Params
 from stages.lib.scans import Angles
 from stages.lib.terminal import UserError
 
@@ -137,7 +137,7 @@ def class_folders(raw: Path) -> dict[str, Path]:
 
 def strays(raw: Path, folders: dict[str, Path]) -> list[str]:
     """A line about each file that lies in no class's rgb/ or lidar/ and is no file of angles."""
-    owned = [folder / name for folder in folders.values() for name in ("rgb", "lidar")]
+    owned = [folder / name for folder in folders.values() for name in SENSORS]
     return [
         f"{path}: not in rgb/ or lidar/ of a class; a class is a folder with both"
         for path in sorted(raw.rglob("*"))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stages.lib import fusions
 from stages.lib.fusions.base import IntermediateFusion, LateFusion
+from stages.lib.params import SENSORS
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -140,12 +141,12 @@ def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNe
     Raises:
         ValueError: when there is no network of this name.
     """
-    if name in ("rgb", "lidar"):
+    if name in SENSORS:
         return _initialized(UnimodalNet(name, architecture), architecture.init)
     fusion = fusions.load(name)
     if issubclass(fusion, IntermediateFusion):
         return _initialized(IntermediateNet(fusion, architecture), architecture.init)
-    nets = [_initialized(UnimodalNet(sensor, architecture), architecture.init) for sensor in ("rgb", "lidar")]
+    nets = [_initialized(UnimodalNet(sensor, architecture), architecture.init) for sensor in SENSORS]
     return LateNet(*nets, build_head(name, architecture))
 
 
@@ -168,13 +169,9 @@ def _initialized(network: Net, init: str) -> Net:
     return network
 
 
-def count_parameters(network: nn.Module, *, trainable_only: bool = False) -> int:
-    """Number of weights, of all or of those that train."""
-    return sum(
-        parameter.numel()
-        for parameter in network.parameters()
-        if parameter.requires_grad or not trainable_only
-    )
+def count_parameters(network: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _map_cells(architecture: Architecture, channels: tuple[int, ...]) -> int:

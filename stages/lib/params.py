@@ -20,6 +20,8 @@ from ruamel.yaml.error import YAMLError
 from stages.lib.terminal import UserError
 
 PATH = Path("params.yaml")
+SENSORS = ("rgb", "lidar")
+TITLES = {"rgb": "RGB", "lidar": "LiDAR"}  # of the sensors, for people
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _group = dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -20,10 +20,8 @@ from stages.lib import metrics, terminal
 from stages.lib.corruptions import CORRUPTIONS
 from stages.lib.evaluations import Probes
 from stages.lib.networks import FusionNet, UnimodalNet
-from stages.lib.params import Evaluate
+from stages.lib.params import SENSORS, Evaluate
 from stages.lib.tensors import Split
-
-SENSORS = ("rgb", "lidar")
 
 # Samples that are corrupted together: part of what a corruption's random numbers depend on, and therefore no
 # setting.

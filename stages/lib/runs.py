@@ -2,13 +2,12 @@
 
 models/NAME/seed-51.safetensors    weights of the best epoch
 models/NAME/seed-51.json           their story: settings, best epoch, losses
-reports/history/NAME.csv           one line per seed and epoch
-reports/timing/train-NAME.json     seconds, memory, device, versions: all that is not repeatable
+
+Their histories and timing files are `records`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -23,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from stages.lib import networks
+from stages.lib import networks, records
 from stages.lib.manifest import Manifest
 from stages.lib.networks import Architecture, LateNet
 from stages.lib.params import Network
@@ -31,8 +30,6 @@ from stages.lib.terminal import UserError
 from stages.lib.training import Recipe, Run
 
 MODELS = Path("models")
-HISTORY = Path("reports/history")
-TIMING = Path("reports/timing")
 
 
 def architecture(manifest: Manifest, network: Network) -> Architecture:
@@ -66,8 +63,7 @@ def write(
         circumstances: what may differ between repetitions: device, workers, threads.
     """
     folder = MODELS / name
-    for directory in (folder, HISTORY, TIMING):
-        directory.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for seed, outcome in outcomes.items():
         _link(weights(seed), weights_path(MODELS, name, seed))
         content = {
@@ -78,21 +74,16 @@ def write(
             "valid_loss": [epoch.valid_loss for epoch in outcome.history],
             **story,
         }
-        _write_json(folder / f"seed-{seed}.json", content)
-    with (HISTORY / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", "seed", "learning_rate", "train_loss", "valid_loss"])
-        for seed, outcome in outcomes.items():
-            for epoch in outcome.history:
-                row = asdict(epoch)
-                writer.writerow(
-                    [row["epoch"], seed, row["learning_rate"], row["train_loss"], row["valid_loss"]]
-                )
+        (folder / f"seed-{seed}.json").write_text(json.dumps(content, indent=2) + "\n")
+    records.write_history(
+        name,
+        [{"seed": seed, **asdict(epoch)} for seed, outcome in outcomes.items() for epoch in outcome.history],
+    )
     seconds = {
         str(seed): {"epoch_s": outcome.epoch_s, "peak_memory_mib": outcome.peak_memory_mib}
         for seed, outcome in outcomes.items()
     }
-    _write_json(TIMING / f"train-{name}.json", {"model": name, **circumstances, "seeds": seconds})
+    records.write_timing(f"train-{name}", {"model": name, **circumstances, "seeds": seconds})
 
 
 def _link(source: Path, target: Path) -> None:
@@ -195,7 +186,3 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit the network of params.yaml: {reason}") from None
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

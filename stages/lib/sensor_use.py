@@ -12,10 +12,8 @@ from jaxtyping import Float
 
 from stages.lib import statistics
 from stages.lib.evaluations import Probes
+from stages.lib.params import SENSORS
 from stages.lib.statistics import Interval
-
-SENSORS = ("rgb", "lidar")
-TITLES = {"rgb": "RGB", "lidar": "LiDAR"}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 PALETTE = ["#999999", "#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-DISTINCT = PALETTE[2:]  # for classes and splits, which may be many
+# Of classes and splits, which no model shares (after Tol 2021's muted scheme).
+DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
 _METHOD = Image.Quantize.MAXCOVERAGE  # the only one that keeps the colours of small things
 
 plt.rcParams.update(
