@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import comparison, gallery, params, records, tensors, terminal
+from stages.lib import comparison, comparison_files, gallery, params, records, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib.comparison import Comparison
 from stages.lib.evaluations import Evaluation
@@ -31,9 +31,8 @@ def main() -> None:
     settings = params.load()
     manifest = manifests.load(tensors.FOLDER)
     compared = comparison.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
-    comparison.write_csv(compared)
-    last_epoch_best = comparison.count_last_epoch_best(settings.model_names())
-    comparison.write_statistics(compared, manifest, last_epoch_best)
+    comparison_files.write_csv(compared)
+    comparison_files.write_statistics(compared, manifest)
     figures = {
         "loss_curves": draw_loss_curves(compared, settings.model_names()),
         "balanced_accuracy": draw_metric_bars(compared, settings.model_names()),
@@ -104,7 +103,9 @@ def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
 
 
 def measured_costs(evaluation: Evaluation) -> dict[str, float]:
-    return {"training a seed, all epochs, a late fusion's nets too (s)": comparison.training_s(evaluation)}
+    return {
+        "training a seed, all epochs, a late fusion's nets too (s)": comparison_files.training_s(evaluation)
+    }
 
 
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
@@ -122,7 +123,7 @@ def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
                     shuffled.mean,
                     (shuffled.low, shuffled.high),
                 )
-    return results.sensor_use(lost)
+    return results.sensor_use(lost, list(compared.models), compared.confidence)
 
 
 def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:

@@ -157,6 +157,7 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
             [
                 label(name),
                 interval(measured[split]["balanced_accuracy"]),
+                seeds_interval(measured[split]["balanced_accuracy"]),
                 interval(measured["test"]["loss"]) if manifest.has_test_split else NO_TEST_SPLIT,
                 interval(measured["validation"]["loss"]),
                 millions(rows[name]["parameters"]),
@@ -167,13 +168,14 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
     headers = [
         "Model",
         f"Balanced accuracy ({split})",
+        "over seeds (t)",
         "Test loss",
         "Validation loss",
         "Parameters (M)",
         "Verdict",
     ]
     confidence = f"{statistics['confidence']:.0%}"
-    over = "seeds and scenes (a bootstrap of both at once)"
+    over = "seeds and scenes (a bootstrap of both at once), and Student's over seeds alone"
     if len(statistics["seeds"]) == 1:
         over = "scenes alone (one seed tells nothing about others)"
     ranked = f"those of {manifest.classes[1]}" if len(manifest.classes) == 2 else "means over classes"
@@ -195,7 +197,9 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         + markdown(details, ["Model", *shown.values()])
         + f"\n\n{split.capitalize()} split, mean ± standard deviation over seeds. F1 is a mean over classes; "
         f"AUROC and average precision are {ranked}; ECE is the expected calibration error over 15 bins of equal "
-        "mass.\n\n" + picture("confusion", "Share of each true class that each model predicts as each class")
+        "mass. statistics.json holds the intervals of all of them; those of AUROC and average precision, which "
+        "cost a sort a draw, rest on up to 2,000 of the draws.\n\n"
+        + picture("confusion", "Share of each true class that each model predicts as each class")
     )
 
 
@@ -599,6 +603,13 @@ def interval(summary: dict[str, Any]) -> str:
     if summary["low"] is None:
         return f"{summary['mean']:.3f}"
     return f"{summary['mean']:.3f} ({summary['low']:.3f} to {summary['high']:.3f})"
+
+
+def seeds_interval(summary: dict[str, Any]) -> str:
+    """A metric's interval over seeds alone."""
+    if summary["seeds_low"] is None:
+        return "-"
+    return f"{summary['seeds_low']:.3f} to {summary['seeds_high']:.3f}"
 
 
 def label(name: str) -> str:

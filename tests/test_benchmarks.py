@@ -60,6 +60,16 @@ def test_notebook_trains_its_own_networks() -> None:
     }
 
 
+def test_evaluation(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/evaluation.py", "--groups", "20", "--seeds", "4"]
+    done = subprocess.run([*command, "--json", str(tmp_path / "f")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "f").read_text())
+    assert list(figures) == ["evaluate", "evaluate, all groups corrupted", "compare"]
+    assert all(row["seconds"] > 0.5 and row["peak_mib"] > 100 for row in figures.values())
+    assert "| compare " in done.stdout
+
+
 def test_claims(tmp_path: Path) -> None:
     """Few repetitions, so the bounds are those of a coarse look: the benchmark itself has the fine one."""
     command = [sys.executable, "benchmarks/claims.py", "--repetitions", "60", "--draws", "400"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stages import headline, report
-from stages.lib import comparison, evaluations, manifest, params, predictions, records
+from stages.lib import comparison, comparison_files, evaluations, manifest, params, predictions, records
 from stages.lib.evaluations import Cost, Evaluation, Probes
 from stages.lib.manifest import Manifest, Normalization
 from stages.lib.params import Params
@@ -171,8 +171,8 @@ def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.chdir(folder)
     settings, data = write(results, folder)
     compared = comparison.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
-    comparison.write_csv(compared)
-    comparison.write_statistics(compared, data, comparison.count_last_epoch_best(settings.model_names()))
+    comparison_files.write_csv(compared)
+    comparison_files.write_statistics(compared, data)
     numbers = headline.headline(evaluations.read(settings.fusion))
     headline.METRICS.write_text(json.dumps(numbers))
     monkeypatch.setattr(params, "load", lambda: settings)

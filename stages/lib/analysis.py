@@ -15,6 +15,7 @@ class Finding:
     name: str
     kind: str
     parameters_m: float | None
+    trained: int | None  # parameters that its own training changed
     loss: float
     balanced_accuracy: float
     beats_prior: bool | None
@@ -69,6 +70,7 @@ def findings(statistics: dict[str, Any]) -> Findings:
             name=name,
             kind=model["kind"],
             parameters_m=None if parameters is None else parameters / 1e6,
+            trained=model["trainable_parameters"],
             loss=figures["loss"]["mean"],
             balanced_accuracy=figures["balanced_accuracy"]["mean"],
             beats_prior=model["beats_prior"],
@@ -291,7 +293,7 @@ def _size_and_success(found: Findings) -> str:
         text += "Here the larger has the lower mean, which alone does not show that size is the cause. "
     else:
         text += "Here the parameters that the larger one adds did not lower its mean loss. "
-    single = min(found.of_kind("unimodal"), key=lambda model: model.loss)
+    single = found.best_single
     leaner = [
         model
         for model in fusions
@@ -299,19 +301,21 @@ def _size_and_success(found: Findings) -> str:
     ]
     if leaner:
         text += (
-            f"Size is not the whole story: {_join(leaner)}, with fewer parameters than the net of {single.name} "
+            f"Size alone does not order them: {_join(leaner)}, with fewer parameters than the net of {single.name} "
             f"alone ({single.parameters_m:.3g} million), {'has' if len(leaner) == 1 else 'have'} a lower mean "
-            "loss than it. "
+            "loss than it. None of these losses is tested against another. "
         )
     else:
         text += (
             f"No fusion with fewer parameters than the net of {single.name} alone "
             f"({single.parameters_m:.3g} million) has a lower mean loss than it. "
         )
-    if found.of_kind("late"):
+    heads = sorted(model.trained for model in found.of_kind("late") if model.trained is not None)
+    if heads:
+        sizes = f"{heads[0]:,}" if heads[0] == heads[-1] else f"{heads[0]:,} to {heads[-1]:,}"
         text += (
             "A late model's count includes both unimodal nets, of which none is trained again: its own head "
-            "is a few dozen weights."
+            f"has {sizes} weights."
         )
     return text
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
-import statistics as python_statistics
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,25 +21,16 @@ from stages.lib import (
 from stages.lib.calibration import Calibration
 from stages.lib.evaluations import Evaluation, Metrics
 from stages.lib.manifest import Manifest
-from stages.lib.params import SENSORS, Report
+from stages.lib.params import Report
 from stages.lib.predictions import SplitPredictions
 from stages.lib.resampling import Draws
 from stages.lib.sensor_use import CorruptionCurve, SensorUse
-from stages.lib.statistics import Accuracies, Contrast, Interval
+from stages.lib.statistics import Accuracies, Contrast, Difference, Interval
 from stages.lib.terminal import UserError
 
-COMPARISON = Path("reports/comparison.csv")
-STATISTICS = Path("reports/statistics.json")
 BASELINES = ("prior", "return_count")
 
 METRICS = [field.name for field in fields(Metrics)]
-_SHOWN = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "ece")
-_INTERVALS = ("val_loss", *(f"test_{metric}" for metric in _SHOWN))
-_COLUMNS = [
-    *("model", "kind", "seeds", "parameters", "weights_mib"),
-    *(f"{name}{bound}" for name in _INTERVALS for bound in ("", "_low", "_high")),
-    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib", "latency_ms", "latency_32_ms", "flops_m", "verdict"),
-]
 
 BETTER_THAN_PRIOR = "better than the class prior"
 NO_BETTER_THAN_PRIOR = "no better than the class prior"
@@ -116,7 +102,8 @@ class Comparison:
     margin: float
     chance: float  # balanced accuracy of the class prior
     num_scenes: int
-    pairs: list[Contrast]  # each model with each that comes later; exploratory
+    pairs: list[Difference]  # each model with each that comes later; exploratory
+    last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
 
 
 def compare(names: list[str], fusion_names: list[str], manifest: Manifest, settings: Report) -> Comparison:
@@ -200,7 +187,10 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
         margin=settings.margin,
         chance=chance,
         num_scenes=on_split.draws.scenes.shape[1],
-        pairs=family(list(itertools.combinations(names, 2))),
+        pairs=statistics.differences(
+            accuracies, list(itertools.combinations(names, 2)), on_split.draws, settings.confidence
+        ),
+        last_epoch_best={name: _last_epoch_best(name) for name in names},
     )
 
 
@@ -320,132 +310,10 @@ def _confusion(guess: SplitPredictions) -> Float[np.ndarray, "L L"]:
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
-def count_last_epoch_best(names: list[str]) -> dict[str, int]:
-    """By model, the number of seeds whose best epoch was the last: they might have gone on improving.
+def _last_epoch_best(name: str) -> int:
+    """Seeds whose best epoch was the last: they might have gone on improving.
 
     One that was stopped for want of improvement (`train.patience`) is none of them.
     """
-    return {
-        name: int((np.nan_to_num(losses, nan=np.inf).argmin(axis=1) == losses.shape[1] - 1).sum())
-        for name, losses in ((name, records.read_history(name)["valid"]) for name in names)
-    }
-
-
-def write_statistics(comparison: Comparison, manifest: Manifest, last_epoch_best: dict[str, int]) -> None:
-    """Writes what repeats to the last bit: metrics, contrasts, verdicts."""
-    content = {
-        "split": comparison.split,
-        "reference": comparison.reference,
-        "single": comparison.single,
-        "seeds": comparison.seeds,
-        "seeds_needed": comparison.seeds_needed,
-        "confidence": comparison.confidence,
-        "margin": comparison.margin,
-        "num_scenes": comparison.num_scenes,
-        "classes": manifest.classes,
-        "last_epoch_best": last_epoch_best,
-        "models": {name: _model_statistics(model) for name, model in comparison.models.items()},
-        "pairs": [_contrast_statistics(pair) for pair in comparison.pairs],
-    }
-    STATISTICS.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _model_statistics(model: ModelSummary) -> dict[str, Any]:
-    return {
-        "kind": model.evaluation.kind,
-        "parameters": model.evaluation.cost.parameters,
-        "trainable_parameters": model.evaluation.cost.trainable_parameters,
-        "metrics": {
-            split: {metric: vars(summary) for metric, summary in by_metric.items()}
-            for split, by_metric in model.metrics.items()
-        },
-        "beats_prior": model.beats_prior,
-        "mean_below_prior": model.mean_below_prior,
-        "contrast": _contrast_statistics(model.contrast),
-        "single": _contrast_statistics(model.single),
-        "seed_share": model.seed_share,
-        "sensor_use": model.sensor_use and {sensor: asdict(use) for sensor, use in model.sensor_use.items()},
-        "curves": {
-            sensor: {name: asdict(curve) for name, curve in by_name.items()}
-            for sensor, by_name in model.curves.items()
-        },
-        "calibration": model.calibration and asdict(model.calibration),
-        "confusion": [[None if np.isnan(share) else share for share in row] for row in model.confusion],
-        "verdict": model.verdict,
-    }
-
-
-def _contrast_statistics(contrast: Contrast | None) -> dict[str, Any] | None:
-    if contrast is None:
-        return None
-    return {
-        "model": contrast.model,
-        "against": contrast.against,
-        "difference": contrast.difference,
-        "two_way": [contrast.two_way.low, contrast.two_way.high],
-        "over_seeds": [contrast.over_seeds.low, contrast.over_seeds.high],
-        "probability": contrast.probability,
-        "p": contrast.p,
-        "p_holm": contrast.p_holm,
-        "p_tied": contrast.p_tied,
-        "outcome": contrast.outcome,
-    }
-
-
-def write_csv(comparison: Comparison) -> None:
-    """Writes one row per model and baseline, measured times among them."""
-    with COMPARISON.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        for model in comparison.models.values():
-            writer.writerow({key: _cell(value) for key, value in _row(model).items()})
-
-
-def _row(model: ModelSummary) -> dict[str, Any]:
-    evaluation = model.evaluation
-    row: dict[str, Any] = {
-        "model": evaluation.model,
-        "kind": evaluation.kind,
-        "seeds": len(evaluation.seeds),
-        "parameters": evaluation.cost.parameters,
-        "weights_mib": evaluation.cost.weights_mib,
-        "flops_m": evaluation.cost.flops_m,
-        "verdict": model.verdict,
-    }
-    columns = {"val_loss": model.metrics["validation"]["loss"]}
-    for metric, summary in model.metrics.get("test", {}).items():
-        if metric in _SHOWN:
-            columns[f"test_{metric}"] = summary
-    for name, summary in columns.items():
-        row |= {name: summary.mean, f"{name}_low": summary.low, f"{name}_high": summary.high}
-    if evaluation.kind != "baseline":
-        row |= measured(evaluation)
-    return row
-
-
-def measured(evaluation: Evaluation) -> dict[str, Any]:
-    """Seconds, memory and latency, from the timing files."""
-    training = records.read_timing(f"train-{evaluation.model}")
-    own = records.epoch_times(evaluation.model)
-    latency = records.read_timing(f"evaluate-{evaluation.model}")
-    row = {
-        "epoch_s": python_statistics.median(own),
-        "peak_memory_mib": max(seed["peak_memory_mib"] for seed in training["seeds"].values()),
-        **{key: latency[key] for key in ("latency_ms", "latency_32_ms")},
-    }
-    if evaluation.kind == "late":
-        # As the notebook reckons: all time spent on the three trainings over all their epochs.
-        total = [*own, *(seconds for sensor in SENSORS for seconds in records.epoch_times(sensor))]
-        row["epoch_with_nets_s"] = sum(total) / len(total)
-    return row
-
-
-def training_s(evaluation: Evaluation) -> float:
-    """Seconds of all epochs of a seed, mean over seeds; of a late model, its nets' too."""
-    parts = [evaluation.model, *(SENSORS if evaluation.kind == "late" else ())]
-    return sum(sum(records.epoch_times(part)) for part in parts) / len(evaluation.seeds)
-
-
-def _cell(value: object) -> object:
-    """A number as people read it: six significant digits are more than any of them carries."""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    losses = np.nan_to_num(records.read_history(name)["valid"], nan=np.inf)
+    return int((losses.argmin(axis=1) == losses.shape[1] - 1).sum())

@@ -88,7 +88,7 @@ def seeds_needed(num_contrasts: int) -> int:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Difference:
     """One model's balanced accuracy less that of another, paired by seed and scene."""
 
     model: str
@@ -97,6 +97,12 @@ class Contrast:
     over_seeds: Interval  # Student's t, as if trained again
     two_way: Interval  # bootstrap, as if trained again and tested elsewhere
     probability: float  # P(model > other) over paired seeds; equal ones count half
+
+
+@dataclass(frozen=True)
+class Contrast(Difference):
+    """A difference of a family of claims, with its tests and what they allow to say."""
+
     p: float | None  # sign flip; None with a single seed
     p_holm: float | None  # corrected for the family
     p_tied: float | None  # of not being equivalent (TOST)
@@ -148,6 +154,50 @@ def accuracies(
     return Accuracies(np.nanmean(recalls, axis=1), resampled, recalls)
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A model's balanced accuracy less that of another, by seed and resampled."""
+
+    model: str
+    against: str
+    values: Float[np.ndarray, "S"]
+    resampled: Float[np.ndarray, "D"]
+    num_scenes: int
+
+    def interval(self, level: float) -> Interval:
+        return two_way_interval(self.values, self.resampled, self.num_scenes, level)
+
+    def difference(self, confidence: float) -> Difference:
+        return Difference(
+            model=self.model,
+            against=self.against,
+            difference=float(self.values.mean()),
+            over_seeds=interval_over_seeds(self.values, confidence),
+            two_way=self.interval(confidence),
+            probability=float(((self.values > 0) + 0.5 * (self.values == 0)).mean()),
+        )
+
+
+def _pairs(accuracies: dict[str, Accuracies], names: list[tuple[str, str]], draws: Draws) -> list[_Pair]:
+    return [
+        _Pair(
+            model,
+            other,
+            accuracies[model].measured - accuracies[other].measured,
+            over_seeds(accuracies[model].resampled - accuracies[other].resampled, draws),
+            draws.scenes.shape[1],
+        )
+        for model, other in names
+    ]
+
+
+def differences(
+    accuracies: dict[str, Accuracies], pairs: list[tuple[str, str]], draws: Draws, confidence: float
+) -> list[Difference]:
+    """The first model of each pair less the second; nothing is tested, and so nothing can be claimed."""
+    return [pair.difference(confidence) for pair in _pairs(accuracies, pairs, draws)]
+
+
 def contrast_family(
     accuracies: dict[str, Accuracies],
     pairs: list[tuple[str, str]],
@@ -160,33 +210,24 @@ def contrast_family(
     Args:
         margin: differences smaller than this don't matter.
     """
-    measured = [accuracies[model].measured - accuracies[other].measured for model, other in pairs]
+    compared = _pairs(accuracies, pairs, draws)
     several_seeds = len(next(iter(accuracies.values())).measured) > 1
-    raw = [sign_flip_p(differences) if several_seeds else None for differences in measured]
+    raw = [sign_flip_p(pair.values) if several_seeds else None for pair in compared]
     corrected = holm(raw) if several_seeds else raw
-    num_scenes = draws.scenes.shape[1]
     family = []
-    for (model, other), differences, p, p_holm in zip(pairs, measured, raw, corrected, strict=True):
-        resampled = over_seeds(accuracies[model].resampled - accuracies[other].resampled, draws)
-
-        def interval(level: float, differences=differences, resampled=resampled) -> Interval:
-            return two_way_interval(differences, resampled, num_scenes, level)
-
-        p_tied = equivalence_p(differences, margin) if several_seeds else None
+    for pair, p, p_holm in zip(compared, raw, corrected, strict=True):
+        p_tied = equivalence_p(pair.values, margin) if several_seeds else None
         family.append(
             Contrast(
-                model=model,
-                against=other,
-                difference=float(differences.mean()),
-                over_seeds=interval_over_seeds(differences, confidence),
-                two_way=interval(confidence),
-                probability=float(((differences > 0) + 0.5 * (differences == 0)).mean()),
+                **vars(pair.difference(confidence)),
                 p=p,
                 p_holm=p_holm,
                 p_tied=p_tied,
-                excludes_zero=_excludes_zero(interval(1 - ALPHA)),
+                excludes_zero=_excludes_zero(pair.interval(1 - ALPHA)),
                 is_tied=(
-                    p_tied is not None and p_tied < ALPHA and _lies_within(interval(1 - 2 * ALPHA), margin)
+                    p_tied is not None
+                    and p_tied < ALPHA
+                    and _lies_within(pair.interval(1 - 2 * ALPHA), margin)
                 ),
             )
         )

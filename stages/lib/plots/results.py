@@ -211,28 +211,33 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
     return figure
 
 
-def sensor_use(lost: dict[str, dict[str, tuple[float, Bounds]]]) -> Figure:
+def sensor_use(
+    lost: dict[str, dict[str, tuple[float, Bounds]]], names: list[str], confidence: float
+) -> Figure:
     """How much balanced accuracy each fusion loses in each case, in points.
 
     Args:
         lost: by case, such as "without RGB", and fusion: the mean loss and its interval.
+        names: all models, in order.
+        confidence: level of the intervals.
     """
     cases = list(lost)
-    names = list(next(iter(lost.values())))
-    palette = colors(["", "", *names])  # the first two are those of the single sensors
-    figure, axes = _panels(len(cases), 4, 0.34 * len(names) + 0.9, sharex=True, sharey=True)
-    places = np.arange(len(names))[::-1]
+    fusions = list(next(iter(lost.values())))
+    palette = colors(names)
+    figure, axes = _panels(len(cases), 4, 0.34 * len(fusions) + 0.9, sharex=True, sharey=True)
+    places = np.arange(len(fusions))[::-1]
     for axis, case in zip(axes, cases, strict=True):
-        for place, name in zip(places, names, strict=True):
+        for place, name in zip(places, fusions, strict=True):
             mean, (low, high) = lost[case][name]
             axis.barh(place, 100 * mean, color=palette[name], alpha=0.6, height=0.65)
             if low is not None and high is not None:
                 axis.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1.2)
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_title(case)
-        axis.set_yticks(places, names)
+        axis.set_yticks(places, fusions)
         axis.tick_params(axis="y", length=0)
-    figure.supxlabel("points of balanced accuracy lost (line: interval over seeds)", fontsize=9)
+    label = f"points of balanced accuracy lost (line: {confidence:.0%} interval over seeds)"
+    figure.supxlabel(label, fontsize=9)
     return figure
 
 

@@ -1,0 +1,169 @@
+"""How long a model's evaluation takes, and the comparison of all models.
+
+    python benchmarks/evaluation.py [--groups 1000] [--seeds 10] [--json FILE]
+
+Makes the built-in dataset with so many test groups in a temporary folder, and times two stages as processes,
+start-up included: the evaluation of concatenation with three seeds, with corruptions of as many groups as
+params.yaml says and of all, and the comparison of six models. Nothing is trained: the evaluated weights are
+initial ones, and what is compared is made up, which costs either stage the same. Takes about four minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import safetensors.torch
+import torch
+from tabulate import tabulate
+
+ROOT = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:  # so that `python benchmarks/evaluation.py` works as well
+    sys.path.insert(0, str(ROOT))
+
+from dvc.utils.hydra import apply_overrides  # noqa: E402
+
+from benchmarks.export import memory_mib  # noqa: E402
+from stages.lib import evaluations, fusions, networks, params, predictions, records, runs, tensors  # noqa: E402
+from stages.lib import manifest as manifests  # noqa: E402
+from stages.lib.params import Params  # noqa: E402
+from stages.lib.predictions import Predictions  # noqa: E402
+
+EVALUATED = "concatenation"
+EVALUATED_SEEDS = [0, 1, 2]
+SHARES = {"train": 0.4, "validation": 0.1, "test": 0.5}  # of the groups
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--groups", type=int, default=1000, help="of the test split")
+    parser.add_argument("--seeds", type=int, default=10, help="of the comparison")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        os.chdir(folder)
+        figures = measure(given.groups, given.seeds)
+    rows = [[what, f"{row['seconds']:.1f}", f"{row['peak_mib']:,.0f}"] for what, row in figures.items()]
+    print(tabulate(rows, ["Stage", "Seconds", "Peak memory (MiB)"], "github", disable_numparse=True))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def measure(groups: int, num_seeds: int) -> dict[str, dict[str, float]]:
+    """Seconds and memory of each stage, in this folder."""
+    shares = [f"synthetic.splits.{split}={share}" for split, share in SHARES.items()]
+    total = round(groups / SHARES["test"])
+    configure([f"synthetic.groups={total}", *shares, f"seeds={EVALUATED_SEEDS}"])
+    for stage in ("check", "synthesize", "export"):
+        timed(stage)
+    write_weights(params.load())
+    figures = {"evaluate": timed("evaluate", EVALUATED)}
+    configure([f"evaluate.corrupted_groups={groups}"])
+    figures["evaluate, all groups corrupted"] = timed("evaluate", EVALUATED)
+    configure([f"seeds={list(range(num_seeds))}"])
+    make_up_results(params.load())
+    figures["compare"] = timed("compare")
+    return figures
+
+
+def configure(overrides: list[str]) -> None:
+    """Writes settings into the folder's own params.yaml."""
+    path = Path("params.yaml")
+    if not path.exists():
+        path.write_text((ROOT / "params.yaml").read_text())
+    apply_overrides(path, overrides)
+
+
+def timed(stage: str, *arguments: str) -> dict[str, float]:
+    """Runs a stage as DVC does; its seconds, and the peak memory of all its processes in MiB."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    started = time.perf_counter()
+    process = psutil.Popen(
+        [sys.executable, "-m", f"stages.{stage}", *arguments], env=environment, stdout=subprocess.DEVNULL
+    )
+    peak_mib = 0.0
+    while process.poll() is None:
+        peak_mib = max(peak_mib, memory_mib(process.pid))
+        time.sleep(0.1)
+    if process.returncode:
+        sys.exit(f"stage {stage} failed; its own message stands above")
+    return {"seconds": time.perf_counter() - started, "peak_mib": peak_mib}
+
+
+def write_weights(settings: Params) -> None:
+    sizes = runs.architecture(manifests.load(tensors.FOLDER), settings.network)
+    for seed in settings.seeds:
+        torch.manual_seed(seed)
+        path = runs.weights_path(runs.MODELS, EVALUATED, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(networks.build(EVALUATED, sizes).state_dict(), path)
+
+
+def make_up_results(settings: Params) -> None:
+    """All that `compare` reads: logits drawn at random, everything else as evaluated above."""
+    measured = evaluations.read(EVALUATED)
+    latency = records.read_timing(f"evaluate-{EVALUATED}")
+    groups = {split: tensors.read_groups(tensors.FOLDER, split) for split in ("validation", "test")}
+    generator = np.random.default_rng(0)
+    probes = measured.probes[EVALUATED_SEEDS[0]]
+    for name in (*settings.model_names(), "prior", "return_count"):
+        is_baseline = name not in settings.model_names()
+        seeds = [0] if is_baseline else settings.seeds
+        found = [
+            Predictions(seed, split, members, made_up_logits([group.label for group in members], generator))
+            for seed in seeds
+            for split, members in groups.items()
+        ]
+        predictions.write(name, found)
+        kind = "unimodal" if name in params.SENSORS else "baseline" if is_baseline else fusions.kind(name)
+        evaluations.write(
+            replace(
+                measured,
+                model=name,
+                kind=kind,
+                seeds=predictions.measure_seeds(found),
+                probes={} if is_baseline else dict.fromkeys(seeds, probes),
+            )
+        )
+        if not is_baseline:
+            write_training(name, seeds)
+            records.write_timing(f"evaluate-{name}", latency)
+
+
+def made_up_logits(labels: list[int], generator: np.random.Generator) -> np.ndarray:
+    """Right nine times of ten."""
+    signs = np.where(np.array(labels) == 1, 1.0, -1.0)[:, None]
+    return (1.28 * signs + generator.normal(size=signs.shape)).astype(np.float32)
+
+
+def write_training(name: str, seeds: list[int]) -> None:
+    rows = [
+        {
+            "epoch": epoch,
+            "seed": seed,
+            "learning_rate": 0.001,
+            "train_loss": 1 / epoch,
+            "valid_loss": 1 / epoch,
+        }
+        for seed in seeds
+        for epoch in (1, 2, 3)
+    ]
+    records.write_history(name, rows)
+    seconds = {str(seed): {"epoch_s": [1.0, 1.0, 1.0], "peak_memory_mib": 1.0} for seed in seeds}
+    records.write_timing(f"train-{name}", {"model": name, "seeds": seconds})
+
+
+if __name__ == "__main__":
+    main()
