@@ -31,6 +31,13 @@ def test_the_committed_file_is_valid() -> None:
         ('  class_balance: "1:1"', "  class_balance: even", r"'synthetic\.class_balance' is 'even'"),
         ("  path: data/synthetic", '  path: ""', r"'dataset\.path' is empty|'dataset\.path' is ''"),
         ("evaluate:", "evaluation:", r"unknown key 'evaluation'.*evaluate"),
+        ("      blur: 0.5 1.0", "      blur: 1.0", r"'evaluate\.corruptions\.rgb\.blur' is .*five numbers"),
+        (
+            "      blur: 0.5",
+            "      blur: 0.0",
+            r"'evaluate\.corruptions\.rgb\.blur\.0' is 0\.0: .*greater than 0",
+        ),
+        ("      noise: 0.04", "      noise: some", r"'evaluate\.corruptions\.rgb\.noise' is .*five numbers"),
         ("fusion: concatenation", "fusion: [", r"line \d+: not valid YAML"),
     ],
 )

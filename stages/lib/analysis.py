@@ -172,7 +172,7 @@ _AGAINST_SINGLE = {
 def _against_single(found: Findings) -> str:
     single, best = found.best_single, found.best
     text = (
-        f"The better single sensor, {TITLES[single.name]}, has a balanced accuracy of "
+        f"{TITLES[single.name]} alone, the better single sensor on validation, has a balanced accuracy of "
         f"{single.balanced_accuracy:.3f} and a loss of {single.loss:.3f}"
     )
     return f"{text}: {_AGAINST_SINGLE[best.against_single or 'not decided']}."

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
@@ -191,15 +191,27 @@ class Train:
     save_every_s: NotNegative
 
 
-Strengths = Annotated[tuple[NotNegative, ...], Field(min_length=5, max_length=5)]
-Shares = Annotated[tuple[Fraction, ...], Field(min_length=5, max_length=5)]
+def _five(text: object) -> tuple[float, ...]:
+    """A line of text rather than a list, which DVC would write into dvc.lock for every model, a line a number."""
+    try:
+        numbers = tuple(float(number) for number in text.split()) if isinstance(text, str) else ()
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 5:
+        raise ValueError("it takes five numbers, separated by spaces")
+    return numbers
+
+
+Five = BeforeValidator(_five)
+Strengths = Annotated[tuple[NotNegative, ...], Five]
+Shares = Annotated[tuple[Fraction, ...], Five]
 
 
 @_group
 class RgbCorruptions:
     noise: Strengths
     darkness: Shares
-    blur: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)]
+    blur: Annotated[tuple[Positive, ...], Five]
     contrast: Shares
     occlusion: Shares
 

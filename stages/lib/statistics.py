@@ -305,7 +305,8 @@ def interval_of_accuracy(
 
     A class that is all right under every seed, or all wrong, is so in every draw, and would add nothing to the
     interval. It adds Wilson's (1927) for as many successes, or failures, as there are scenes with that class;
-    distances add up in squares (MOVER, Zou and Donner 2008).
+    distances add up in squares (MOVER, Zou and Donner 2008). No bounds where every sample is taken for the same
+    class: such a model's balanced accuracy is what it is on any data.
     """
     mean, num_scenes = float(found.measured.mean()), draws.scenes.shape[1]
     two_way = two_way_interval(
@@ -319,6 +320,8 @@ def interval_of_accuracy(
     ]
     if num_scenes < 2 or not constant:
         return two_way
+    if len(constant) == len(present) and found.recalls[0, constant].sum() == 1:
+        return Interval(mean, None, None)
     below = [0.0 if two_way.low is None else mean - two_way.low]
     above = [0.0 if two_way.high is None else two_way.high - mean]
     for label in constant:
