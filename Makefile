@@ -1,6 +1,7 @@
 # make repro      environment, then the whole pipeline on the dataset of params.yaml
 # make test       environment, then all tests
 # make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
+# make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; over an hour
 # make lint       style checks
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 ACTIVATE := . $(VENV)/bin/activate
 
-.PHONY: repro test notebook lint setup
+.PHONY: repro test notebook zoo lint setup
 
 repro: setup
 	$(ACTIVATE) && python -m stages.check && dvc repro
@@ -18,6 +19,9 @@ test: lint
 
 notebook: setup
 	$(ACTIVATE) && python -m stages.lib.recipes notebook "$(DATASET)" $(SET)
+
+zoo: setup
+	$(ACTIVATE) && python -m stages.lib.recipes zoo "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check .

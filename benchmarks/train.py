@@ -1,12 +1,14 @@
 """How fast training is, beside the notebook's way of doing it.
 
-    python benchmarks/train.py [--json FILE] [--rounds 3] [--threads 2] [--models rgb late ...]
+    python benchmarks/train.py [--json FILE] [--rounds 3] [--threads 2] [--models rgb late ...] [--fusions film ...]
 
 Writes a dataset of the notebook's size (897 groups to train on, 179 to validate) into a temporary folder.
 Then, in turn and in one process, each model is trained for an epoch by the yardstick (benchmarks/notebook.py),
 by the engine in float32 and by the engine in bfloat16; the first round warms up and does not count. The
 yardstick decodes PNGs, the engine reads the cache of the same dataset; both validate. Speeds are set against
-the greatest matrix product that PyTorch manages with as many threads. Takes about ten minutes.
+the greatest matrix product that PyTorch manages with as many threads. Then the engine trains every fusion of the
+folder that is one network for an epoch, in turn, beside addition, or beside concatenation if it hands on as much.
+Takes about fifteen minutes.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from benchmarks import notebook  # noqa: E402
 from benchmarks.recipe import notebook_settings  # noqa: E402
 from stages import export, train_late  # noqa: E402
 from stages import train as train_stage  # noqa: E402
-from stages.lib import devices, networks, params, runs, seeds, tensors, training  # noqa: E402
+from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, training  # noqa: E402
 from stages.lib.manifest import Manifest  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
 from stages.lib.scratch import Scratch  # noqa: E402
@@ -76,6 +78,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="epochs of each kind")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--models", nargs="+", choices=notebook.MODELS, default=list(notebook.MODELS))
+    joint = fusions.names(*fusions.JOINT)
+    parser.add_argument("--fusions", nargs="*", choices=joint, default=joint, metavar="NAME")
     parser.add_argument("--groups", type=int, nargs=2, default=list(GROUPS.values()), help=argparse.SUPPRESS)
     given = parser.parse_args()
     settings = params.load(ROOT / "params.yaml")
@@ -84,8 +88,10 @@ def main() -> None:
         peaks = {precision: peak_gflops(precision, given.threads) for precision in _PRECISIONS}
         measured = {name: measure(name, data, given.rounds, given.threads, settings) for name in given.models}
         work = {name: epoch_gflop(name, data, settings) for name in given.models}
+        operators = compare_fusions(given.fusions, data, given.rounds, given.threads, settings)
         speedup = seeds_parallel(data, Path(folder), settings)
     print(table(measured, work, peaks))
+    print(f"\n{fusion_table(operators)}")
     print(
         f"\nMatrix products: {', '.join(f'{peak:,.0f} GFLOP/s in {name}' for name, peak in peaks.items())}."
     )
@@ -95,6 +101,10 @@ def main() -> None:
             "models": {
                 name: {f"{kind}_s": median(rows) for kind, rows in kinds.items()}
                 for name, kinds in measured.items()
+            },
+            "fusions": {
+                name: {"float32_s": operator.seconds, "beside": operator.beside, "ratio": operator.ratio}
+                for name, operator in operators.items()
             },
             "peak_gflops": peaks,
             "seeds_parallel": speedup,
@@ -161,6 +171,46 @@ def time_engine(name: str, data: Data, precision: str, threads: int, settings: P
     devices.reset_peak_memory(_CPU)
     run = training.fit(network, *inputs, recipe=recipe, seed=51, device=_CPU, on_epoch=lambda run: None)
     return Measurement(run.epoch_s[0], devices.peak_memory_mib(_CPU))
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An epoch of a fusion in float32, beside that of another which hands on as many features."""
+
+    seconds: float  # median
+    beside: str  # "addition" or "concatenation"
+    ratio: float  # median over the rounds
+
+
+def compare_fusions(
+    names: list[str], data: Data, rounds: int, threads: int, settings: Params
+) -> dict[str, Operator]:
+    """Epochs of these fusions and of the two that they are compared with, in turn."""
+    every = list(dict.fromkeys(["addition", "concatenation", *names])) if names else []
+    seconds: dict[str, list[float]] = {name: [] for name in every}
+    for number in range(rounds + 1):
+        for name in every:
+            result = time_engine(name, data, "float32", threads, settings)
+            print(f"{name}: {result.seconds:.3f} s", file=sys.stderr, flush=True)
+            if number:
+                seconds[name].append(result.seconds)
+    sizes = runs.architecture(data.manifest, settings.network)
+    doubled = networks.build("concatenation", sizes).fusion.out_channels
+    operators = {}
+    for name in names:
+        handed_on = networks.build(name, sizes).fusion.out_channels
+        beside = "concatenation" if handed_on == doubled else "addition"
+        ratios = np.array(seconds[name]) / np.array(seconds[beside])
+        operators[name] = Operator(float(np.median(seconds[name])), beside, float(np.median(ratios)))
+    return operators
+
+
+def fusion_table(operators: dict[str, Operator]) -> str:
+    rows = [
+        [name, f"{operator.seconds:.2f}", operator.beside, f"{operator.ratio:.2f}"]
+        for name, operator in operators.items()
+    ]
+    return tabulate(rows, ["Fusion", "Epoch (s)", "Beside", "Ratio"], "github", disable_numparse=True)
 
 
 def one_epoch(precision: str) -> Recipe:

@@ -53,7 +53,7 @@ def evaluate(
         if split != "train"
     ]
     stored.write(name, predictions)
-    no_cost = Cost(None, None, None, None)
+    no_cost = Cost(None, None, None, None, None)
     evaluations.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions), {}))
 
 

@@ -35,7 +35,7 @@ def check_lists(settings: Params) -> None:
     """Every list names what exists, once."""
     choices = {
         "unimodal": SENSORS,
-        "intermediate": fusions.names("intermediate"),
+        "intermediate": fusions.names(*fusions.JOINT),
         "late": fusions.names("late"),
     }
     for key, known in choices.items():

@@ -17,6 +17,7 @@ from stages.lib import (
     devices,
     evaluations,
     fusions,
+    networks,
     params,
     probing,
     records,
@@ -51,7 +52,7 @@ def main() -> None:
         Evaluation(
             model=name,
             kind="unimodal" if name in params.SENSORS else fusions.kind(name),
-            cost=cost.count(network, sizes),
+            cost=cost.count(network, networks.sized(name, sizes)),
             seeds=stored.measure_seeds(predictions),
             probes=probes,
         )

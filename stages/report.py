@@ -120,8 +120,8 @@ def notebook_table(
         ]
     if any(rows[name]["kind"] == "late" for name in names):
         notes.append(
-            "Late fusion's time is that of its own head, over cached logits of the frozen nets; in brackets "
-            "the mean over all epochs of the head and both unimodal nets, as the notebook reckons it."
+            "Late fusion's time is that of its own training, over cached logits where the nets are frozen; in "
+            "brackets the mean over all epochs of it and of both unimodal nets, as the notebook reckons it."
         )
     if not on_gpu:
         peak = max(float(rows[name]["peak_memory_mib"]) for name in names)
@@ -134,7 +134,13 @@ def notebook_table(
 def architecture_title(name: str, kind: str) -> str:
     if kind == "intermediate":
         return f"Intermediate Fusion ({name.replace('_', ' ').title()})"
-    return "Late Fusion" if name == "late" else f"Late Fusion ({name.replace('_', ' ')})"
+    if kind == "early":
+        return "Early Fusion"
+    return (
+        "Late Fusion"
+        if name == "late"
+        else f"Late Fusion ({name.removeprefix('late_').replace('_', ' ').title()})"
+    )
 
 
 def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manifest) -> str:
@@ -253,8 +259,9 @@ def significance(statistics: dict[str, Any], found: Findings) -> str:
         f"Fusions against the better single sensor on validation, {single}; a family of its own, but for "
         f"{reference}, whose row is the first table's.",
         picture("differences", "Matrix of the differences in balanced accuracy between all models"),
-        f"Exploratory: all pairs, row less column, in points of balanced accuracy with {confidence} intervals over "
-        "seeds and scenes, not corrected for their number. Nothing is claimed from it.",
+        f"Exploratory: all pairs, row less column, in points of balanced accuracy, with {confidence} intervals over "
+        "seeds and scenes where there is room (statistics.json has all), not corrected for their number. Nothing is "
+        "claimed from it.",
     ]
     narrow = analysis.narrow_intervals(statistics)
     if narrow:
@@ -325,6 +332,7 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
     return (
         "## Cost\n\n"
         + markdown(table, headers)
+        + matched_widths(statistics)
         + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
         "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
         "training. Late fusion counts its two nets, but for the seconds of an epoch and the memory.\n\n"
@@ -333,6 +341,19 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + picture("pareto_time", "Loss of every model over seconds of training")
         + "\n\nThe line joins the models that no other undercuts in both cost and mean loss; vertical lines are "
         f"{statistics['confidence']:.0%} intervals."
+    )
+
+
+def matched_widths(statistics: dict[str, Any]) -> str:
+    """How wide heads became, where they were made to differ (`network.match_parameters`)."""
+    models = statistics["models"].items()
+    widths = {name: model["head_width"] for name, model in models if model["head_width"] is not None}
+    if len(set(widths.values())) < 2:
+        return ""
+    told = ", ".join(f"{name} {width:,}" for name, width in widths.items())
+    return (
+        "\n\nEvery fusion has the same number of parameters within 1 % (`network.match_parameters`); units of the "
+        f"first layer of the heads: {told}."
     )
 
 

@@ -1,6 +1,7 @@
 """Trains one model, unimodal or intermediate, once per seed.
 
     python -m stages.train concatenation
+    python -m stages.train --list           # all fusions that there are
 
 Reads data/tensors; writes models/NAME/, reports/history/NAME.csv and reports/timing/train-NAME.json.
 """
@@ -11,15 +12,18 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, terminal
+from stages.lib import catalogue, devices, fusions, networks, params, runs, seeds, tensors, terminal
 from stages.lib import manifest as manifests
 from stages.lib.manifest import Manifest
 from stages.lib.tensors import Split
 
 
 def main() -> None:
-    name = terminal.single_argument(sys.argv, "the model to train")
+    name = terminal.single_argument(sys.argv, "the model to train, or --list")
     settings = params.load()
+    if name == "--list":
+        print(catalogue.listing(settings.network))
+        return
     terminal.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
     is_fusion = name in settings.intermediate
     if is_fusion:
@@ -44,7 +48,7 @@ def main() -> None:
         name,
         outcomes,
         files.weights_path,
-        story=runs.story(recipe, sizes, manifest),
+        story=runs.story(recipe, networks.sized(name, sizes), manifest),
         circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
 

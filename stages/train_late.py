@@ -1,9 +1,9 @@
-"""Trains a late fusion: a small head over the frozen unimodal nets of the same seed.
+"""Trains a late fusion: a small head over the frozen unimodal nets of the same seed, or all of it.
 
     python -m stages.train_late late
 
 Reads data/tensors, models/rgb and models/lidar; writes the same files as stages.train, with only
-the head's weights among them.
+the head's weights among them where the nets are frozen.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ def main() -> None:
     name = terminal.single_argument(sys.argv, "the late fusion to train")
     settings = params.load()
     terminal.require_choice(name, settings.late, "late fusion")
-    fusions.load(name)  # so that its source is part of the scratch files' fingerprint
     manifest = manifests.load(tensors.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
+    trains_nets = fusions.load(
+        name
+    ).trains_nets  # loaded, its source is part of the scratch files' fingerprint
     late = settings.train.late
-    recipe = replace(seeds.recipe_of(settings.train), epochs=late.epochs, learning_rate=late.learning_rate)
-    if recipe.augment.is_on:
+    recipe = seeds.recipe_of(settings.train)
+    if not trains_nets:
+        recipe = replace(recipe, epochs=late.epochs, learning_rate=late.learning_rate)
+    if recipe.augment.is_on and not trains_nets:
         terminal.report_line(
             f"{name}: augmentation is on, so the frozen nets see other inputs each epoch: "
             "their logits are computed anew instead of once"
@@ -50,8 +54,8 @@ def main() -> None:
     nets = {seed: hash_nets(seed) for seed in settings.seeds}
     files = seeds.open_scratch(name, recipe, setting, sizes, manifest, inputs=nets)
     job = partial(
-        train_head,
-        FrozenNets(name, sizes, manifest, tensors.FOLDER.absolute(), runs.MODELS.absolute()),
+        train_whole if trains_nets else train_head,
+        TrainedNets(name, sizes, manifest, tensors.FOLDER.absolute(), runs.MODELS.absolute()),
         recipe=recipe,
         setting=setting,
         files=files,
@@ -79,8 +83,8 @@ def hash_nets(seed: int) -> str:
 
 
 @dataclass(frozen=True)
-class FrozenNets:
-    """What the head of a late fusion learns from: two trained nets, and the data that they see."""
+class TrainedNets:
+    """What a late fusion learns from: two trained nets, and the data that they see."""
 
     name: str
     sizes: Architecture
@@ -119,7 +123,7 @@ def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.d
 
 
 def train_head(
-    nets: FrozenNets,
+    nets: TrainedNets,
     *,
     recipe: Recipe,
     setting: Setting,
@@ -132,6 +136,27 @@ def train_head(
     if recipe.augment.is_on:
         return how(partial(nets.whole, seed), nets.splits, learner=attrgetter("fusion"))
     return how(nets.head, partial(nets.logits, seed, setting.device))
+
+
+def train_whole(
+    nets: TrainedNets,
+    *,
+    recipe: Recipe,
+    setting: Setting,
+    files: Scratch,
+    seed: int,
+    tell: Callable[[Report], None],
+) -> Run:
+    """One seed of a fusion whose nets go on learning, from where their own training left them."""
+    return seeds.train_one(
+        partial(nets.whole, seed),
+        nets.splits,
+        recipe=recipe,
+        setting=setting,
+        files=files,
+        seed=seed,
+        tell=tell,
+    )
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ def made_up(
         "rgb": "unimodal",
         "lidar": "unimodal",
         "late": "late",
+        "early": "early",
         "prior": "baseline",
         "return_count": "baseline",
     }
-    fusions = [name for name in accuracies if name not in kinds or name == "late"]
+    fusions = [name for name in accuracies if kinds.get(name) not in ("unimodal", "baseline")]
     reference = max(fusions, key=lambda name: accuracies[name])
     single = max(("rgb", "lidar"), key=lambda name: accuracies[name])
     models = {
@@ -73,6 +74,7 @@ CASES = {
     "many fusions": made_up(MANY),
     "late wins": made_up({**WINNER, "late": 0.97}, num_seeds=4),
     "a rival is better on test": made_up(WINNER, outcomes={"addition": "better"}),
+    "early wins": made_up({**WINNER, "early": 0.97}, outcomes=WORSE, against_single="better"),
     "two fusions": made_up({"rgb": 0.8, "lidar": 0.85, "maximum": 0.85, "late": 0.9, "prior": 0.5}),
 }
 

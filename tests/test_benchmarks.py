@@ -30,7 +30,7 @@ def test_export(tmp_path: Path) -> None:
 
 def test_train(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/train.py", "--groups", "40", "8", "--rounds", "1"]
-    command += ["--models", "addition", "late", "--json", str(tmp_path / "f")]
+    command += ["--models", "addition", "late", "--fusions", "film", "--json", str(tmp_path / "f")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "f").read_text())
@@ -40,6 +40,8 @@ def test_train(tmp_path: Path) -> None:
         assert all(value > 0 for value in seconds.values())
     assert list(figures["peak_gflops"]) == ["float32", "bfloat16"]
     assert figures["seeds_parallel"] > 0
+    assert list(figures["fusions"]) == ["film"] and figures["fusions"]["film"]["beside"] == "addition"
+    assert figures["fusions"]["film"]["ratio"] > 0
     assert "| addition | notebook " in done.stdout and "Of the peak" in done.stdout
 
 

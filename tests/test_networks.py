@@ -82,7 +82,7 @@ def test_default_settings_are_the_notebooks_sizes() -> None:
 
 def test_pooling_before_relu_is_the_notebooks_network_bit_for_bit() -> None:
     """Outputs and gradients equal those of convolution, ReLU, pooling, in the notebook's order."""
-    ours = networks.encoder(4, (5, 6, 7))
+    ours = networks.encoder(4, (5, 6, 7), "maxpool")
     convolutions = [layer for layer in ours if isinstance(layer, torch.nn.Conv2d)]
     theirs = torch.nn.Sequential(
         *(part for layer in convolutions for part in (layer, torch.nn.ReLU(), torch.nn.MaxPool2d(2)))

@@ -1,4 +1,4 @@
-"""Somebody's own dataset, and the notebook's recipe on it."""
+"""Somebody's own dataset, and whole runs beside the committed one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from builders import write_dataset
 from conftest import Project
 
 from stages.headline import TEST_METRICS
+from stages.lib import fusions
 
 
 def stages_run(output: str) -> list[str]:
@@ -64,13 +65,43 @@ def test_without_a_test_split(clone: Project, tmp_path: Path) -> None:
     assert all(row["test_loss"] == "" and float(row["val_loss"]) > 0 for row in rows)
 
 
+def pretend_setup(clone: Project) -> None:
+    """Lets `make` take the environment that these tests run in for its own."""
+    (clone.path(".venv") / "bin").mkdir(parents=True)
+    (clone.path(".venv") / "bin" / "activate").touch()
+    clone.path(".venv/.ready").touch()
+
+
+def test_zoo(clone: Project) -> None:
+    """`make zoo` trains, evaluates and compares every fusion of the folder, beside the committed run."""
+    pretend_setup(clone)
+    output = clone.run(
+        "make", "zoo", "SET=seeds=[0] network.fuse_after=2 network.match_parameters=true"
+    ).stdout
+    assert "wrote reports/zoo/report.md" in output
+    assert clone.changed_files() == []
+    with clone.path("reports/zoo/comparison.csv").open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert [name for name in rows if rows[name]["kind"] in fusions.KINDS] == [
+        *fusions.names(*fusions.JOINT),
+        *fusions.names("late"),
+    ]
+    assert rows["early"]["kind"] == "early" and rows["mmtm"]["kind"] == "intermediate"
+    assert rows["late_finetuned"]["parameters"] == rows["late"]["parameters"]
+    models = json.loads(clone.text("reports/zoo/statistics.json"))["models"]
+    assert models["late_mean"]["trainable_parameters"] == 0
+    assert models["late_finetuned"]["trainable_parameters"] == models["late_finetuned"]["parameters"]
+    assert models["late_finetuned"]["metrics"] != models["late"]["metrics"]
+    report = clone.text("reports/zoo/report.md")
+    assert "so this run is exploratory" in report and "Early Fusion" in report
+    assert "units of the first layer of the heads" in report
+    assert all(path.stat().st_size < 200_000 for path in clone.path("reports/zoo/figures").glob("*.png"))
+
+
 def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
     """`make notebook` leaves the committed run alone and reports beside it."""
     folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
-    clone.path(".venv").mkdir()
-    (clone.path(".venv") / "bin").mkdir()
-    (clone.path(".venv") / "bin" / "activate").touch()
-    clone.path(".venv/.ready").touch()
+    pretend_setup(clone)
     output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
     assert "wrote reports/notebook/report.md" in output
     assert clone.changed_files() == []

@@ -256,15 +256,15 @@ def test_plots_show_every_models_curves(shared_clone: Project, tmp_path: Path) -
 def test_a_model_can_be_added_and_nothing_else_trains(clone: Project) -> None:
     """A file in fusions/ and a name in params.yaml: no other place to edit."""
     source = clone.text("stages/lib/fusions/addition.py")
-    source = source.replace("class Addition", "class Mean").replace("rgb + lidar\n", "(rgb + lidar) / 2\n")
-    clone.path("stages/lib/fusions/mean.py").write_text(source)
-    clone.set(intermediate=["concatenation", "addition", "hadamard", "mean"])
+    source = source.replace("class Addition", "class HalfSum").replace("rgb + lidar\n", "(rgb + lidar) / 2\n")
+    clone.path("stages/lib/fusions/half_sum.py").write_text(source)
+    clone.set(intermediate=["concatenation", "addition", "hadamard", "half_sum"])
     ran = stages_run(clone.run("dvc", "repro").stdout)
     assert [stage for stage in ran if stage.startswith(("train", "evaluate"))] == [
-        "train_intermediate@mean",
-        "evaluate_intermediate@mean",
+        "train_intermediate@half_sum",
+        "evaluate_intermediate@half_sum",
     ]
-    assert "Intermediate Fusion (Mean)" in clone.text("reports/report.md")
+    assert "Intermediate Fusion (Half Sum)" in clone.text("reports/report.md")
 
 
 def test_no_pickle_in_the_cache(shared_clone: Project) -> None:

@@ -97,7 +97,7 @@ def test_commands_run_in_their_order(clone: Project) -> None:
     for process in background:
         end(process)
     assert '"backend": "dask"' in clone.text("reports/timing/train-rgb.json")
-    assert "Intermediate Fusion (Maximum)" in clone.text("reports/report.md")
+    assert "Intermediate Fusion (Minimum)" in clone.text("reports/report.md")
     assert clone.path("reports/notebook/report.md").is_file()
     clone.run("dvc", "queue", "stop")
 

@@ -119,7 +119,7 @@ def logits(results: Results, name: str, groups: list[Group], generator: np.rando
 
 def evaluation(name: str, found: list[Predictions], results: Results) -> Evaluation:
     kind = KINDS.get(name, "intermediate" if name in results.strengths else "baseline")
-    cost = Cost(6_615_851, 6_615_851, 25.2, 119.9) if kind != "baseline" else Cost(None, None, None, None)
+    cost = Cost(*(5 * [None])) if kind == "baseline" else Cost(6_615_851, 6_615_851, 25.2, 119.9, 1000)
     sensors = [name] if kind == "unimodal" else ["rgb", "lidar"]
     clean = 0.9
     probes = Probes(

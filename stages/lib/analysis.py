@@ -24,6 +24,11 @@ class Finding:
     against_single: str | None  # the same of a fusion against the better single sensor
     ignores: list[str]  # sensors that a fusion can lose without losing accuracy
 
+    @property
+    def is_head_alone(self) -> bool:
+        """Whether its own training left most of its parameters alone: a late fusion over frozen nets."""
+        return None not in (self.trained, self.parameters_m) and self.trained < 0.5e6 * self.parameters_m
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -42,7 +47,7 @@ class Findings:
 
     @property
     def fusions(self) -> list[Finding]:
-        return self.of_kind("intermediate", "late")
+        return self.of_kind("early", "intermediate", "late")
 
     @property
     def best(self) -> Finding:
@@ -156,7 +161,7 @@ def _against_fusions(found: Findings) -> str:
     if not found.enough_seeds:
         parts.append(
             f"With {_seeds(found.num_seeds)} no difference of this family can be significant, however "
-            f"large; that takes at least {found.seeds_needed}."
+            f"large; that takes at least {found.seeds_needed}, so this run is exploratory."
         )
     return " ".join(parts)
 
@@ -275,6 +280,11 @@ def _why(found: Findings) -> str:
             "only has to learn which opinion to trust; that all of this is more training than "
             "one intermediate net gets may be another."
         )
+    if best.kind == "early":
+        return sensors + (
+            "A plausible reason is that a single encoder reads both sensors place by place, so that what only "
+            "shows where they are seen together is not lost."
+        )
     return sensors + (
         "A plausible reason is that an intermediate fusion sees both sensors' feature maps before it "
         "decides, so one sensor can stand in where the other fails."
@@ -310,14 +320,13 @@ def _size_and_success(found: Findings) -> str:
             f"No fusion with fewer parameters than the net of {single.name} alone "
             f"({single.parameters_m:.3g} million) has a lower mean loss than it. "
         )
-    heads = sorted(model.trained for model in found.of_kind("late") if model.trained is not None)
+    if found.of_kind("late"):
+        text += "A late model's count includes both unimodal nets. "
+    heads = sorted(model.trained for model in found.of_kind("late") if model.is_head_alone)
     if heads:
         sizes = f"{heads[0]:,}" if heads[0] == heads[-1] else f"{heads[0]:,} to {heads[-1]:,}"
-        text += (
-            "A late model's count includes both unimodal nets, of which none is trained again: its own head "
-            f"has {sizes} weights."
-        )
-    return text
+        text += f"Where these stay frozen, its own head has {sizes} weights."
+    return text.rstrip()
 
 
 def _recommendations(found: Findings) -> str:

@@ -58,6 +58,7 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
         "kind": model.evaluation.kind,
         "parameters": model.evaluation.cost.parameters,
         "trainable_parameters": model.evaluation.cost.trainable_parameters,
+        "head_width": model.evaluation.cost.head_width,
         "metrics": {
             split: {metric: vars(summary) for metric, summary in by_metric.items()}
             for split, by_metric in model.metrics.items()

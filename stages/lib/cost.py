@@ -23,7 +23,7 @@ def count(network: nn.Module, sizes: Architecture) -> Cost:
 
     Trainable parameters are those that this model's own training changed: of a late one, its head.
     """
-    trained = network.fusion if isinstance(network, LateNet) else network
+    trained = network.trained if isinstance(network, LateNet) else network
     num_bytes = sum(weight.numel() * weight.element_size() for weight in network.parameters())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*_sample(sizes, torch.device("cpu")))
@@ -32,6 +32,7 @@ def count(network: nn.Module, sizes: Architecture) -> Cost:
         trainable_parameters=networks.count_parameters(trained),
         weights_mib=num_bytes / 2**20,
         flops_m=counter.get_total_flops() / 1e6,
+        head_width=None if isinstance(network, LateNet) else sizes.hidden[0],
     )
 
 

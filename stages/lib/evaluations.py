@@ -37,6 +37,9 @@ class Cost:
     trainable_parameters: int | None
     weights_mib: float | None
     flops_m: float | None  # floating-point operations of one sample, in millions
+    head_width: (
+        int | None
+    )  # units of the head's first layer; None for a late fusion too, whose nets have their own
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Evaluation:
     """One model's results."""
 
     model: str
-    kind: str  # "unimodal", "intermediate", "late" or "baseline"
+    kind: str  # "unimodal", "early", "intermediate", "late" or "baseline"
     cost: Cost
     seeds: dict[int, dict[str, Metrics]]  # by seed and split
     probes: dict[int, Probes]  # by seed; empty for baselines, which see no sensor

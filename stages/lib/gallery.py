@@ -13,6 +13,7 @@ from stages.lib.plots.style import Figure
 from stages.lib.tensors import Split
 
 _MOST = 8  # errors of each model
+_MOST_IN_ALL = 80  # keeps the figure of many models small
 _MOST_GAIN = 8.0  # of a dark picture's light
 
 
@@ -20,13 +21,14 @@ def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
     """Of each model the samples that most of its seeds get wrong, the surest errors first."""
     stored = Split(tensors.FOLDER, manifest, split)
     places = {group.group: place for place, group in enumerate(tensors.read_groups(tensors.FOLDER, split))}
+    most = min(_MOST, max(1, _MOST_IN_ALL // len(names)))
     found = {}
     for name in names:
         guess = predictions.read(name, split)
         said = np.stack([metrics.predicted(logits) for logits in guess.logits])
         wrong = (said != guess.labels).mean(axis=0)
         surest = guess.losses().mean(axis=0)
-        worst = np.lexsort((-surest, -wrong))[:_MOST]
+        worst = np.lexsort((-surest, -wrong))[:most]
         found[name] = [
             _mistake(stored, places[guess.groups[i]], said[:, i], int(guess.labels[i]), manifest)
             for i in worst

@@ -6,16 +6,18 @@ K = logits: 1 for two classes, else one per class
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stages.lib import fusions
-from stages.lib.fusions.base import IntermediateFusion, LateFusion
+from stages.lib.fusions.base import IntermediateFusion, LateFusion, StreamFusion
 from stages.lib.params import SENSORS
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -33,18 +35,31 @@ class Architecture:
     intermediate_channels: tuple[int, ...]
     hidden: tuple[int, ...]
     late_hidden: int
+    fuse_after: int = 3  # blocks of either sensor's encoder before the streams meet
+    downsample: str = "maxpool"  # or "stride"
+    match_parameters: bool = False
     init: str = "pytorch"  # or "lecun"
 
+    def map_side(self, num_blocks: int) -> int:
+        """Height and width of the maps after so many blocks."""
+        side = self.image_size
+        for _ in range(num_blocks):
+            side = side // 2 if self.downsample == "maxpool" else -(-side // 2)
+        return side
 
-def encoder(in_channels: int, channels: tuple[int, ...]) -> nn.Sequential:
-    """3x3 convolutions with padding 1, each followed by ReLU and 2x2 max pooling.
+
+def encoder(in_channels: int, channels: tuple[int, ...], downsample: str) -> nn.Sequential:
+    """Blocks of a 3x3 convolution with padding 1, ReLU and 2x2 max pooling; or of one with stride 2, and ReLU.
 
     Pooling comes before ReLU here: the largest of rectified values is the rectified largest value, bit
     for bit, and ReLU then has a quarter of the work.
     """
     layers: list[nn.Module] = []
     for out_channels in channels:
-        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        if downsample == "maxpool":
+            layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        else:
+            layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1, stride=2), nn.ReLU()]
         in_channels = out_channels
     return nn.Sequential(*layers)
 
@@ -82,12 +97,8 @@ class UnimodalNet(FusionNet):
         self.sensor = sensor
         in_channels = {"rgb": architecture.rgb_channels, "lidar": architecture.lidar_channels}[sensor]
         channels = architecture.unimodal_channels
-        self.encoder = encoder(in_channels, channels)
-        self.head = head(
-            channels[-1] * _map_cells(architecture, channels),
-            architecture.hidden,
-            architecture.num_logits,
-        )
+        self.encoder = encoder(in_channels, channels, architecture.downsample)
+        self.head = _head_on(channels[-1], len(channels), architecture)
 
     def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Tensor:
         """This net's logits from its own sensor; the other one's inputs as they are."""
@@ -98,35 +109,73 @@ class UnimodalNet(FusionNet):
 
 
 class IntermediateNet(FusionNet):
-    """An encoder per sensor, a fusion of their maps, one head. No operator ever touches `forward`."""
+    """An encoder per sensor, a fusion of their maps, what blocks are left, one head.
+
+    No operator ever touches `forward`.
+    """
 
     def __init__(self, fusion: type[IntermediateFusion], architecture: Architecture) -> None:
         super().__init__()
-        channels = architecture.intermediate_channels
-        self.rgb_encoder = encoder(architecture.rgb_channels, channels)
-        self.lidar_encoder = encoder(architecture.lidar_channels, channels)
-        self.fusion = fusion(channels[-1])
-        self.head = head(
-            self.fusion.out_channels * _map_cells(architecture, channels),
-            architecture.hidden,
-            architecture.num_logits,
-        )
+        channels, meeting = architecture.intermediate_channels, architecture.fuse_after
+        own = channels[:meeting]
+        self.rgb_encoder = encoder(architecture.rgb_channels, own, architecture.downsample)
+        self.lidar_encoder = encoder(architecture.lidar_channels, own, architecture.downsample)
+        self.fusion = fusion(own[-1])
+        self.shared, out_channels = _shared_blocks(self.fusion.out_channels, architecture)
+        self.head = _head_on(out_channels, len(channels), architecture)
 
     def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B C h w"]:
         return self.rgb_encoder(inputs) if sensor == "rgb" else self.lidar_encoder(inputs)
 
     def join(self, rgb: Float[Tensor, "B C h w"], lidar: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K"]:
-        return self.head(self.fusion(rgb, lidar))
+        return self.head(self.shared(self.fusion(rgb, lidar)))
+
+
+class StreamNet(FusionNet):
+    """As many encoders as the fusion wants streams, which it may change after each block; one head.
+
+    What one sensor's features are depends on the other's, so all is done when they are joined.
+    """
+
+    def __init__(self, fusion: type[StreamFusion], architecture: Architecture) -> None:
+        super().__init__()
+        channels, meeting = architecture.intermediate_channels, architecture.fuse_after
+        own = channels[:meeting]
+        self.fusion = fusion(architecture.rgb_channels, architecture.lidar_channels, own)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                encoder(in_channels, (out_channels,), architecture.downsample)
+                for in_channels, out_channels in itertools.pairwise((first, *own))
+            )
+            for first in self.fusion.stream_channels
+        )
+        self.shared, out_channels = _shared_blocks(self.fusion.out_channels, architecture)
+        self.head = _head_on(out_channels, len(channels), architecture)
+
+    def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B _ H W"]:
+        return inputs
+
+    def join(self, rgb: Float[Tensor, "B _ H W"], lidar: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
+        streams = self.fusion.start(rgb, lidar)
+        for number, of_streams in enumerate(zip(*self.blocks, strict=True)):
+            streams = [block(maps) for block, maps in zip(of_streams, streams, strict=True)]
+            streams = self.fusion.exchange(number, streams)
+        return self.head(self.shared(self.fusion.join(streams)))
 
 
 class LateNet(FusionNet):
-    """Two trained, frozen unimodal nets and a fusion of their logits, the only part that trains."""
+    """Two trained unimodal nets and a fusion of their logits: frozen nets, unless the fusion trains them on."""
 
     def __init__(self, rgb_net: UnimodalNet, lidar_net: UnimodalNet, fusion: LateFusion) -> None:
         super().__init__()
-        self.rgb_net = rgb_net.requires_grad_(False)
-        self.lidar_net = lidar_net.requires_grad_(False)
+        self.rgb_net = rgb_net.requires_grad_(fusion.trains_nets)
+        self.lidar_net = lidar_net.requires_grad_(fusion.trains_nets)
         self.fusion = fusion
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part whose weights are this model's own, and lie in its files."""
+        return self if self.fusion.trains_nets else self.fusion
 
     def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B K"]:
         return (self.rgb_net if sensor == "rgb" else self.lidar_net).features(sensor, inputs)
@@ -135,19 +184,51 @@ class LateNet(FusionNet):
         return self.fusion(rgb, lidar)
 
 
-def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNet | LateNet:
+def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNet | StreamNet | LateNet:
     """The untrained network of this name: a sensor or a file in fusions/.
 
     Raises:
         ValueError: when there is no network of this name.
     """
+    sizes = sized(name, architecture)
     if name in SENSORS:
-        return _initialized(UnimodalNet(name, architecture), architecture.init)
+        return _initialized(UnimodalNet(name, sizes), sizes.init)
     fusion = fusions.load(name)
     if issubclass(fusion, IntermediateFusion):
-        return _initialized(IntermediateNet(fusion, architecture), architecture.init)
-    nets = [_initialized(UnimodalNet(sensor, architecture), architecture.init) for sensor in SENSORS]
-    return LateNet(*nets, build_head(name, architecture))
+        return _initialized(IntermediateNet(fusion, sizes), sizes.init)
+    if issubclass(fusion, StreamFusion):
+        return _initialized(StreamNet(fusion, sizes), sizes.init)
+    return LateNet(*(build(sensor, architecture) for sensor in SENSORS), build_head(name, architecture))
+
+
+def sized(name: str, architecture: Architecture) -> Architecture:
+    """The sizes of this network: with `match_parameters`, its first hidden layer is as wide as makes its parameters
+    those of all others.
+
+    The common number is that of two whole encoders and a head on as many channels as one of them has, which is
+    addition's; a late fusion carries two unimodal nets, so each of these has half of it.
+    """
+    if not architecture.match_parameters or (name not in SENSORS and fusions.kind(name) == "late"):
+        return architecture
+    with torch.device("meta"):
+        wanted = _common_parameters(architecture) / (2 if name in SENSORS else 1)
+        free = replace(architecture, match_parameters=False)
+        one, two = (
+            count_parameters(build(name, replace(free, hidden=(width, *architecture.hidden[1:]))))
+            for width in (1, 2)
+        )
+    width = max(1, round(1 + (wanted - one) / (two - one)))
+    return replace(free, hidden=(width, *architecture.hidden[1:]))
+
+
+def _common_parameters(architecture: Architecture) -> int:
+    channels = architecture.intermediate_channels
+    parts = [
+        encoder(in_channels, channels, architecture.downsample)
+        for in_channels in (architecture.rgb_channels, architecture.lidar_channels)
+    ]
+    parts.append(_head_on(channels[-1], len(channels), architecture))
+    return sum(count_parameters(part) for part in parts)
 
 
 def build_head(name: str, architecture: Architecture) -> LateFusion:
@@ -174,6 +255,14 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _map_cells(architecture: Architecture, channels: tuple[int, ...]) -> int:
-    """Cells of the encoder's last maps: each of its poolings halves both sides."""
-    return (architecture.image_size // 2 ** len(channels)) ** 2
+def _shared_blocks(in_channels: int, architecture: Architecture) -> tuple[nn.Sequential, int]:
+    """The blocks after the streams have met, and the channels of the last maps."""
+    channels = architecture.intermediate_channels[architecture.fuse_after :]
+    blocks = encoder(in_channels, channels, architecture.downsample)
+    return blocks, channels[-1] if channels else in_channels
+
+
+def _head_on(channels: int, num_blocks: int, architecture: Architecture) -> nn.Sequential:
+    """The head on maps of these channels after so many blocks."""
+    cells = architecture.map_side(num_blocks) ** 2
+    return head(channels * cells, architecture.hidden, architecture.num_logits)

@@ -152,6 +152,9 @@ class Network:
     intermediate_channels: tuple[Count, Count, Count]
     hidden: tuple[Count, Count]
     late_hidden: Count
+    fuse_after: Literal[1, 2, 3]
+    downsample: Literal["maxpool", "stride"]
+    match_parameters: bool
     init: Literal["pytorch", "lecun"]
 
 

@@ -1,8 +1,9 @@
 """Whole runs beside the committed one: other settings, in a temporary clone that shares the cache.
 
     python -m stages.lib.recipes notebook data/cilp_assessment [KEY=VALUE ...]
+    python -m stages.lib.recipes zoo data/synthetic [KEY=VALUE ...]
 
-Copies the results to reports/notebook/; params.yaml, dvc.lock and reports/ stay as they are.
+Copies the results to reports/notebook/ or reports/zoo/; params.yaml, dvc.lock and reports/ stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dvc.exceptions import InvalidArgumentError
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
-from stages.lib import terminal
+from stages.lib import fusions, terminal
 from stages.lib.terminal import UserError
 
 # The notebook's own settings; its mistakes are not among them (pairs by name, best epoch by
@@ -32,6 +33,9 @@ NOTEBOOK = [
     "dataset.lidar.orientation=as-is",
     "dataset.test_fraction=0",
     "export.normalize=false",
+    "network.fuse_after=3",
+    "network.downsample=maxpool",
+    "network.match_parameters=false",
     "network.init=pytorch",
     "train.epochs=2",
     "train.batch_size=32",
@@ -52,7 +56,17 @@ NOTEBOOK = [
     # One seed is one worker: it may have the machine.
     f"train.threads={len(os.sched_getaffinity(0))}",
 ]
-RECIPES = {"notebook": NOTEBOOK}
+# Every fusion of the folder, with the seeds that its family of claims takes.
+ZOO = [
+    "seeds=[51,52,53,54,55,56,57,58,59,60]",
+    f"intermediate=[{','.join(fusions.names(*fusions.JOINT))}]",
+    f"late=[{','.join(fusions.names('late'))}]",
+    "train.precision=bfloat16",
+    # For a few of them, each shuffle is a pass of the whole network.
+    "evaluate.permutations=5",
+    "evaluate.severities=[]",
+]
+RECIPES = {"notebook": NOTEBOOK, "zoo": ZOO}
 RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
 
 _SYNTHETIC = Path("data/synthetic")
@@ -73,7 +87,7 @@ def main() -> None:
 
 def arguments(given: list[str]) -> tuple[str, Path, list[str]]:
     if len(given) < 2 or given[0] not in RECIPES or not given[1]:
-        raise UserError(f"usage: make notebook DATASET=folder (recipes: {', '.join(RECIPES)})")
+        raise UserError("usage: make notebook DATASET=folder, or make zoo")
     name, dataset, *overrides = given
     if not Path(dataset).is_dir() and Path(dataset) != _SYNTHETIC:
         raise UserError(f"DATASET: no folder '{dataset}'")

@@ -43,6 +43,9 @@ def architecture(manifest: Manifest, network: Network) -> Architecture:
         intermediate_channels=network.intermediate_channels,
         hidden=network.hidden,
         late_hidden=network.late_hidden,
+        fuse_after=network.fuse_after,
+        downsample=network.downsample,
+        match_parameters=network.match_parameters,
         init=network.init,
     )
 
@@ -158,12 +161,13 @@ def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODEL
         UserError: when weights are missing or belong to a network of other sizes.
     """
     network = networks.build(name, sizes)
+    trained: nn.Module = network
     if isinstance(network, LateNet):
-        _load_weights(network.rgb_net, weights_path(models, "rgb", seed))
-        _load_weights(network.lidar_net, weights_path(models, "lidar", seed))
-        _load_weights(network.fusion, weights_path(models, name, seed))
-    else:
-        _load_weights(network, weights_path(models, name, seed))
+        trained = network.trained
+        if trained is not network:
+            _load_weights(network.rgb_net, weights_path(models, "rgb", seed))
+            _load_weights(network.lidar_net, weights_path(models, "lidar", seed))
+    _load_weights(trained, weights_path(models, name, seed))
     return network.eval()
 
 

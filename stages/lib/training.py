@@ -182,6 +182,8 @@ def fit(
     network.to(device, memory_format=torch.channels_last)
     train, validation = train.to(device), validation.to(device)
     learner = learner or network
+    if next(learner.parameters(), None) is None:
+        return _judged(network, train, validation, recipe, device, on_epoch)
     num_classes = int(max(train.labels.max(), validation.labels.max())) + 1
     weights = class_weights(train.labels.cpu(), num_classes, recipe.class_weights).to(device)
     # Adam, with weight decay kept apart from it (Loshchilov and Hutter 2019, arXiv 1711.05101).
@@ -213,6 +215,27 @@ def fit(
         run.generators = _states(generators, device)
         run.peak_memory_mib = max(run.peak_memory_mib, devices.peak_memory_mib(device))
         on_epoch(run)
+    return run
+
+
+def _judged(
+    network: nn.Module,
+    train: Inputs,
+    validation: Inputs,
+    recipe: Recipe,
+    device: torch.device,
+    on_epoch: Callable[[Run], None],
+) -> Run:
+    """The run of a network that has nothing to learn: one epoch, in which it is looked at."""
+    started = time.perf_counter()
+    train_loss, valid_loss = (
+        float(losses(predict(network, part, recipe.batch_size, device), part.labels.cpu()).mean())
+        for part in (train, validation)
+    )
+    run = Run(history=[Epoch(1, 0.0, train_loss, valid_loss)], best_epoch=1)
+    run.epoch_s.append(time.perf_counter() - started)
+    run.peak_memory_mib = devices.peak_memory_mib(device)
+    on_epoch(run)
     return run
 
 

@@ -1,8 +1,8 @@
 """The fusion operators: one file each, and the file's name is the operator's name in params.yaml.
 
-A module `NAME.py` holds one class, its name in CamelCase, that derives from `IntermediateFusion`
-or `LateFusion` (base.py). Nothing registers it: the folder is the registry. This file reads source
-text only, so asking which names exist costs no import of torch.
+A module `NAME.py` holds one class, its name in CamelCase, that derives from a class of base.py.
+Nothing registers it: the folder is the registry. This file reads source text only, so asking which
+names exist costs no import of torch.
 """
 
 from __future__ import annotations
@@ -15,19 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.lib.fusions.base import IntermediateFusion, LateFusion
+    from stages.lib.fusions.base import IntermediateFusion, LateFusion, StreamFusion
 
 _FOLDER = Path(__file__).parent
-_KIND_OF_BASE = {"IntermediateFusion": "intermediate", "LateFusion": "late"}
+_KIND_OF_BASE = {
+    "EarlyFusion": "early",
+    "StreamFusion": "intermediate",
+    "IntermediateFusion": "intermediate",
+    "LateFusion": "late",
+}
+KINDS = ("early", "intermediate", "late")
+JOINT = ("early", "intermediate")  # whose nets are trained as a whole; params.yaml lists both as intermediate
 
 
-def names(of_kind: str) -> list[str]:
-    """Names of all operators of a kind: "intermediate" or "late"."""
-    return [name for name in _files() if _kind(_FOLDER / f"{name}.py") == of_kind]
+def names(*kinds: str) -> list[str]:
+    """Names of all operators of these kinds."""
+    return [name for name in _files() if _kind(_FOLDER / f"{name}.py") in kinds]
 
 
 def kind(name: str) -> str:
-    """The kind of an operator: "intermediate" or "late".
+    """The kind of an operator, one of `KINDS`.
 
     Raises:
         ValueError: when there is no operator of this name.
@@ -38,7 +45,7 @@ def kind(name: str) -> str:
     return found
 
 
-def load(name: str) -> type[IntermediateFusion] | type[LateFusion]:
+def load(name: str) -> type[IntermediateFusion] | type[StreamFusion] | type[LateFusion]:
     """The operator's class.
 
     Raises:
@@ -53,21 +60,28 @@ def load(name: str) -> type[IntermediateFusion] | type[LateFusion]:
 class Description:
     """What an operator's docstring says of it."""
 
-    summary: str  # its first sentence
+    summary: str  # its first paragraph
+    paragraphs: list[str]  # that and what follows it
     strength: str
     limitation: str
+    parameters: str  # number of its own, as a Python expression; base.py explains its names
+    source: str
 
 
 def describe(name: str) -> Description:
-    """The operator in words, from its class's docstring."""
+    """The operator in words, from its class's docstring; "not told" for what that leaves out."""
     node = _operator(_FOLDER / f"{name}.py")
     text = (node and ast.get_docstring(node)) or ""
-    parts = dict(re.findall(r"^(Strength|Limitation): (.+?)(?=^\w+: |\Z)", text, re.M | re.S))
-    return Description(
-        summary=" ".join(text.split("\n\n")[0].split()),
-        strength=" ".join(parts.get("Strength", "not told").split()),
-        limitation=" ".join(parts.get("Limitation", "not told").split()),
+    parts = dict(
+        re.findall(r"^(Strength|Limitation|Parameters|Source): (.+?)(?=^\w+: |\Z)", text, re.M | re.S)
     )
+    told = {
+        field: " ".join(parts.get(field.capitalize(), "not told").split())
+        for field in ("strength", "limitation", "parameters", "source")
+    }
+    prose = re.split(r"^(?:Strength|Limitation|Parameters|Source): ", text, flags=re.M)[0]
+    paragraphs = [" ".join(part.split()) for part in prose.split("\n\n") if part.strip()]
+    return Description(summary=paragraphs[0] if paragraphs else "", paragraphs=paragraphs, **told)
 
 
 def _files() -> list[str]:

@@ -14,8 +14,11 @@ class Addition(IntermediateFusion):
     Strength: half of concatenation's head. Either sensor can carry a feature alone, because a silent
     one adds nothing.
     Limitation: which sensor a value came from is lost; opposite evidence cancels.
+    Parameters: 0
     Source: the course notebook.
     """
+
+    is_symmetric = True
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)

@@ -14,6 +14,7 @@ class Concatenation(IntermediateFusion):
 
     Strength: nothing is lost; the head learns for each feature and place which sensor to trust.
     Limitation: the head's first layer doubles, which is most of the model's parameters.
+    Parameters: 0
     Source: the course notebook.
     """
 

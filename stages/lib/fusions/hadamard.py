@@ -15,8 +15,11 @@ class Hadamard(IntermediateFusion):
     come for free.
     Limitation: where one sensor is silent the product is zero, and so is the gradient to the other:
     a failed sensor silences its partner.
+    Parameters: 0
     Source: the course notebook.
     """
+
+    is_symmetric = True
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)

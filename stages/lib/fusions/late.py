@@ -15,7 +15,7 @@ class Late(LateFusion):
     Strength: sensors are trained, replaced and repaired apart; the fusion itself trains in seconds.
     Limitation: it sees two opinions, not two views; features that only mean something together are
     gone. Both nets' parameters have to be carried.
-    Parameters: 3 h K^2 + h K + K for a hidden layer of h per logit: 41 for K = 1 and h = 10.
+    Parameters: 3*h*K**2 + h*K + K
     Source: the course notebook.
     """
 

@@ -138,7 +138,9 @@ def difference_matrix(
     for (row, column), difference in differences.items():
         values[names.index(row), names.index(column)] = 100 * difference
         values[names.index(column), names.index(row)] = -100 * difference
-    figure, axis = plt.subplots(figsize=(0.95 * len(names) + 1.4, 0.62 * len(names) + 1.0))
+    has_room = len(names) <= 10  # for intervals
+    width, height = (0.95, 0.62) if has_room else (0.46, 0.34)
+    figure, axis = plt.subplots(figsize=(width * len(names) + 1.4, height * len(names) + 1.0))
     reach = max(1.0, float(np.nanmax(np.abs(values), initial=0)))
     axis.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     for (row, column), (low, high) in intervals.items():
@@ -146,7 +148,9 @@ def difference_matrix(
         for place, sign in (((j, i), 1), ((i, j), -1)):
             bounds = sorted(100 * sign * bound for bound in (low, high) if bound is not None)
             value = values[place[1], place[0]]
-            text = _points(value) + (f"\n{_points(bounds[0])} to {_points(bounds[1])}" if bounds else "")
+            text = _points(value)
+            if bounds and has_room:
+                text += f"\n{_points(bounds[0])} to {_points(bounds[1])}"
             color = "white" if abs(value) > 0.6 * reach else "black"
             axis.text(*place, text, ha="center", va="center", fontsize=7, color=color)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")

@@ -1,7 +1,7 @@
 """How all figures look.
 
-One colour per model throughout, in the order of params.yaml; the palette (Okabe and Ito 2008) can be
-told apart by the colour-blind, and every mark is also named, so grey print loses nothing.
+One colour per model throughout, in the order of params.yaml; the palette's first eight (Okabe and Ito 2008)
+can be told apart by the colour-blind, and every mark is also named, so grey print loses nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 PALETTE = ["#999999", "#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+# For more models than eyes can tell by colour alone (after CARTO's "Bold").
+PALETTE += ["#7F3C8D", "#11A579", "#3969AC", "#F2B701", "#E73F74", "#80BA5A", "#8C564B", "#008695"]
+PALETTE += ["#CF1C90", "#F97B72", "#4B4B8F", "#A5AA99", "#17BECF", "#BCBD22"]
 # Of classes and splits, which no model shares (after Tol 2021's muted scheme).
 DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
 _METHOD = Image.Quantize.MAXCOVERAGE  # the only one that keeps the colours of small things

@@ -1,0 +1,40 @@
+"""Fusion by feature-wise linear modulation."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stages.lib.fusions.base import IntermediateFusion
+
+
+class Film(IntermediateFusion):
+    """(1 + g) * rgb + b plus (1 + g') * lidar + b': either sensor scales and shifts the other's channels.
+
+    [g, b] is a linear function of LiDAR's maps averaged over all places, [g', b'] one of RGB's.
+
+    Strength: what one sensor sees as a whole decides which of the other's features count.
+    Limitation: the conditioning knows no places: a sensor that fails in a corner is turned down everywhere.
+    Parameters: 4*C**2 + 4*C
+    Source: Perez et al. 2018 (arXiv 1709.07871), used both ways.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.out_channels = channels
+        self.from_lidar = nn.Linear(channels, 2 * channels)
+        self.from_rgb = nn.Linear(channels, 2 * channels)
+
+    def forward(
+        self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B C H W"]:
+        return _modulated(rgb, self.from_lidar(lidar.mean(dim=(2, 3)))) + _modulated(
+            lidar, self.from_rgb(rgb.mean(dim=(2, 3)))
+        )
+
+
+def _modulated(
+    maps: Float[Tensor, "B C H W"], coefficients: Float[Tensor, "B two_C"]
+) -> Float[Tensor, "B C H W"]:
+    scale, shift = coefficients[:, :, None, None].chunk(2, dim=1)
+    return (1 + scale) * maps + shift

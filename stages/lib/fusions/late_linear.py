@@ -1,0 +1,26 @@
+"""Late fusion by a linear layer."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stages.lib.fusions.base import LateFusion
+
+
+class LateLinear(LateFusion):
+    """A linear function of both nets' logits: logistic regression on what the nets say.
+
+    Strength: the fewest weights that can trust one sensor more than the other and correct a bias.
+    Limitation: the trust is the same for every sample.
+    Parameters: 2*K**2 + K
+    Source: Wolpert 1992, stacked generalization.
+    """
+
+    def __init__(self, num_logits: int, hidden: int) -> None:
+        super().__init__(num_logits, hidden)
+        self.linear = nn.Linear(2 * num_logits, num_logits)
+
+    def forward(self, rgb: Float[Tensor, "B K"], lidar: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        return self.linear(torch.cat([rgb, lidar], dim=1))

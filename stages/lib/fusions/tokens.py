@@ -1,0 +1,45 @@
+"""Maps as sequences of tokens, for operators that attend."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def to_tokens(maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H*W C"]:
+    """A token for each place, row by row, with its position added."""
+    channels, height, width = maps.shape[1:]
+    encoding = positions(channels, height, width, maps.device)
+    # For maps in channels-last layout, which training uses, nothing moves.
+    return maps.permute(0, 2, 3, 1).flatten(1, 2) + encoding.to(maps.dtype)
+
+
+def to_maps(tokens: Float[Tensor, "B T C"], height: int, width: int) -> Float[Tensor, "B C H W"]:
+    return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def positions(channels: int, height: int, width: int, device: torch.device) -> Float[Tensor, "places C"]:
+    """Sines and cosines of a place's row in the first half of the channels, of its column in the second.
+
+    Two-dimensional form of Vaswani et al. 2017 (arXiv 1706.03762), section 3.5.
+    """
+    rows = _waves(height, channels // 2, device)[:, None].expand(-1, width, -1)
+    columns = _waves(width, channels - channels // 2, device)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)
+
+
+def _waves(length: int, channels: int, device: torch.device) -> Float[Tensor, "length channels"]:
+    """Sines, then cosines, of positions at wavelengths from 2 pi to 10,000 times that."""
+    num_sines = (channels + 1) // 2
+    steps = torch.arange(num_sines, device=device)
+    frequencies = torch.exp(steps * (-math.log(10_000) / max(num_sines, 1)))
+    angles = torch.arange(length, device=device)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :channels]
+
+
+def heads(channels: int) -> int:
+    """Attention heads: two, or one where the channels are odd."""
+    return 2 if channels % 2 == 0 else 1

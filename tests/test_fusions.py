@@ -1,0 +1,413 @@
+"""Every fusion in the folder keeps the same promises; a new file is tested without being named here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from test_networks import NOTEBOOK, SEVEN_CLASSES
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.lib import catalogue, fusions, networks, params
+from stages.lib.fusions.base import IntermediateFusion, LateFusion
+from stages.lib.networks import Architecture
+
+INTERMEDIATE = [
+    name for name in fusions.names("intermediate") if issubclass(fusions.load(name), IntermediateFusion)
+]
+JOINT = fusions.names(*fusions.JOINT)
+LATE = fusions.names("late")
+LEARNED_TOGETHER = [*JOINT, *(name for name in LATE if getattr(fusions.load(name), "trains_nets", False))]
+SMALL = Architecture(
+    rgb_channels=3,
+    lidar_channels=4,
+    image_size=16,
+    num_logits=1,
+    unimodal_channels=(4, 6, 8),
+    intermediate_channels=(4, 6, 8),
+    hidden=(16, 8),
+    late_hidden=10,
+)
+
+
+def inputs(sizes: Architecture, count: int = 2, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (sizes.image_size, sizes.image_size)
+    return (
+        torch.rand(count, sizes.rgb_channels, *shape, generator=generator),
+        torch.rand(count, sizes.lidar_channels, *shape, generator=generator),
+    )
+
+
+def maps(count: int = 3, channels: int = 6, height: int = 6, width: int = 6) -> tuple[Tensor, Tensor]:
+    return torch.randn(2, count, channels, height, width).unbind()
+
+
+def built(name: str, sizes: Architecture, seed: int = 0) -> networks.FusionNet:
+    torch.manual_seed(seed)
+    return networks.build(name, sizes)
+
+
+def test_the_zoo_is_whole() -> None:
+    assert set(fusions.names("intermediate")) >= {
+        "concatenation",
+        "addition",
+        "hadamard",
+        "maximum",
+        "mean",
+        "weighted_sum",
+        "gated",
+        "film",
+        "low_rank",
+        "mmtm",
+        "cross_attention",
+        "bottleneck_attention",
+        "matmul",
+    }
+    assert fusions.names("early") == ["early"]
+    assert set(LATE) >= {"late", "late_mean", "late_product", "late_linear", "late_finetuned"}
+
+
+@pytest.mark.parametrize("name", INTERMEDIATE)
+@pytest.mark.parametrize("shape", [(6, 6), (5, 8), (7, 3), (1, 1)], ids=str)
+def test_maps_of_any_shape(name: str, shape: tuple[int, int]) -> None:
+    """The announced channels, on maps that are not square or of odd sizes; a gradient to both sensors."""
+    fusion = fusions.load(name)(6)
+    rgb, lidar = (part.requires_grad_() for part in maps(height=shape[0], width=shape[1]))
+    if name == "matmul" and shape[0] != shape[1]:
+        with pytest.raises(ValueError, match="square maps only, not"):
+            fusion(rgb, lidar)
+        return
+    fused = fusion(rgb, lidar)
+    assert fused.shape == (3, fusion.out_channels, *shape)
+    fused.square().sum().backward()
+    for part in (rgb, lidar):
+        assert part.grad is not None and part.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+@pytest.mark.parametrize("size", [16, 21], ids=["even", "odd"])
+def test_gradients_reach_both_sensors_and_every_parameter(name: str, size: int) -> None:
+    sizes = replace(SMALL, image_size=size)
+    network = built(name, sizes)
+    rgb, lidar = (part.requires_grad_() for part in inputs(sizes, 8))
+    network(rgb, lidar).square().sum().backward()
+    for part in (rgb, lidar):
+        assert part.grad is not None and part.grad.abs().sum() > 0
+    trained = network.trained if isinstance(network, networks.LateNet) else network
+    for parameter_name, parameter in trained.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        # Of a ReLU's units some may be silent on so few samples; a whole layer may not.
+        assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_exchanging_the_sensors(name: str) -> None:
+    """Changes nothing for the operators that say so, and something for all others."""
+    operator = fusions.load(name)
+    if issubclass(operator, LateFusion):
+        fusion = operator(3, 10)
+        rgb, lidar = torch.randn(2, 5, 3).unbind()
+    elif issubclass(operator, IntermediateFusion):
+        fusion = operator(6)
+        rgb, lidar = maps()
+    else:
+        assert not hasattr(operator, "is_symmetric")
+        return
+    if name in ("weighted_sum", "late_product"):  # equal weights to begin with
+        with torch.no_grad():
+            for parameter in fusion.parameters():
+                parameter.normal_()
+    assert torch.allclose(fusion(rgb, lidar), fusion(lidar, rgb), atol=1e-6) == operator.is_symmetric
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_samples_do_not_mix(name: str) -> None:
+    """Another order of the batch gives the same logits in that order."""
+    network = built(name, SMALL).eval()
+    rgb, lidar = inputs(SMALL, 5)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    assert torch.allclose(network(rgb, lidar)[order], network(rgb[order], lidar[order]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_the_same_seed_gives_the_same_bits(name: str) -> None:
+    rgb, lidar = inputs(SMALL)
+    first, second, other = (built(name, SMALL, seed) for seed in (0, 0, 1))
+    assert torch.equal(first(rgb, lidar), second(rgb, lidar))
+    assert not torch.equal(first(rgb, lidar), other(rgb, lidar))
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_features_and_join_are_the_forward_pass(name: str) -> None:
+    network = built(name, SMALL).eval()
+    rgb, lidar = inputs(SMALL)
+    joined = network.join(network.features("rgb", rgb), network.features("lidar", lidar))
+    assert torch.equal(joined, network(rgb, lidar))
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_bfloat16(name: str) -> None:
+    """Close to float32, and with finite gradients."""
+    network = built(name, SMALL)
+    rgb, lidar = inputs(SMALL, 4)
+    exact = network(rgb, lidar)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(rgb, lidar)
+        loss = rounded.float().square().sum()
+    assert torch.allclose(rounded.float(), exact, atol=0.05 * float(exact.detach().abs().max()) + 0.02)
+    if any(parameter.requires_grad for parameter in network.parameters()):
+        loss.backward()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+TRACE = """
+import sys
+sys.path.insert(0, "tests")
+import torch
+from test_fusions import JOINT, LATE, SMALL, built, inputs
+for name in [*JOINT, *LATE]:
+    network = built(name, SMALL)
+    rgb, lidar = inputs(SMALL)
+    expected = network(rgb, lidar)
+    network.compile(backend="aot_eager", fullgraph=True)
+    assert torch.allclose(network(rgb, lidar), expected, atol=1e-5), name
+    print(name)
+"""
+
+
+def test_tracing() -> None:
+    """torch.compile's tracer sees each network as one graph, which computes the same.
+
+    In a process of its own, since it does not see through the type checks of the tests.
+    """
+    done = subprocess.run([sys.executable, "-c", TRACE], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == [*JOINT, *LATE]
+
+
+def own_parameters(name: str, sizes: Architecture) -> int:
+    network = networks.build(name, sizes)
+    return networks.count_parameters(network.fusion)
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+@pytest.mark.parametrize("sizes", [NOTEBOOK, SEVEN_CLASSES], ids=["notebook", "seven classes"])
+@pytest.mark.parametrize("fuse_after", [1, 2, 3])
+def test_the_formula_counts_the_operators_parameters(name: str, sizes: Architecture, fuse_after: int) -> None:
+    blocks = sizes.intermediate_channels[:fuse_after]
+    names = {"C": blocks[-1], "blocks": blocks, "K": sizes.num_logits, "h": sizes.late_hidden, "sum": sum}
+    expected = eval(fusions.describe(name).parameters, {"__builtins__": {}} | names)
+    assert own_parameters(name, replace(sizes, fuse_after=fuse_after)) == expected
+
+
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("fuse_after", [1, 2, 3])
+@pytest.mark.parametrize("downsample", ["maxpool", "stride"])
+def test_streams_meet_after_any_block(name: str, fuse_after: int, downsample: str) -> None:
+    sizes = replace(SMALL, image_size=21, fuse_after=fuse_after, downsample=downsample)
+    network = networks.build(name, sizes)
+    assert network(*inputs(sizes)).shape == (2, 1)
+    convolutions = [
+        layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+    ]
+    num_encoders = 1 if name == "early" else 2
+    assert len(convolutions) == num_encoders * fuse_after + 3 - fuse_after
+    strides = {layer.stride for layer in convolutions}
+    assert strides == {(1, 1) if downsample == "maxpool" else (2, 2)}
+    pools = [layer for layer in network.modules() if isinstance(layer, nn.MaxPool2d)]
+    assert len(pools) == (len(convolutions) if downsample == "maxpool" else 0)
+
+
+@pytest.mark.parametrize("fuse_after", [1, 2, 3])
+def test_matched_networks_have_the_same_size(fuse_after: int) -> None:
+    """Within 1 % of the notebook's addition, whatever the fusion."""
+    sizes = replace(NOTEBOOK, match_parameters=True, fuse_after=fuse_after)
+    counts = {name: networks.count_parameters(networks.build(name, sizes)) for name in [*JOINT, *LATE]}
+    off = {name: count for name, count in counts.items() if abs(count / 6_615_851 - 1) > 0.01}
+    assert not off
+    assert networks.sized("addition", replace(sizes, fuse_after=3)).hidden == (1000, 100)
+    assert networks.sized("concatenation", replace(sizes, fuse_after=3)).hidden[0] == pytest.approx(
+        503, abs=3
+    )
+    assert networks.sized("addition", NOTEBOOK) is NOTEBOOK
+
+
+def test_low_rank_is_the_sum_over_ranks() -> None:
+    """Against Liu et al.'s formula at each place: products of factors on vectors with a 1 appended."""
+    torch.manual_seed(0)
+    fusion = fusions.load("low_rank")(5)
+    with torch.no_grad():
+        for parameter in fusion.parameters():
+            parameter.normal_()
+    rgb, lidar = maps(2, 5, 3, 4)
+    factors = []
+    for layer in (fusion.rgb_factors, fusion.lidar_factors):
+        weights = layer.weight.reshape(4, 5, 5)
+        factors.append(torch.cat([weights, layer.bias.reshape(4, 5, 1)], dim=2))
+    expected = torch.empty(2, 5, 3, 4)
+    for sample in range(2):
+        for i in range(3):
+            for j in range(4):
+                of_rgb = torch.cat([rgb[sample, :, i, j], torch.ones(1)])
+                of_lidar = torch.cat([lidar[sample, :, i, j], torch.ones(1)])
+                total = fusion.bias.flatten().clone()
+                for rank in range(4):
+                    product = (factors[0][rank] @ of_rgb) * (factors[1][rank] @ of_lidar)
+                    total = total + fusion.weights[rank].flatten() * product
+                expected[sample, :, i, j] = total
+    assert torch.allclose(fusion(rgb, lidar), expected, atol=1e-4)
+
+
+def test_mmtm_squeezes_and_excites() -> None:
+    """Against Joze et al.'s formula, value by value."""
+    torch.manual_seed(0)
+    fusion = fusions.load("mmtm")(3, 4, (4, 6))
+    rgb, lidar = maps(2, 6, 3, 5)
+    squeeze, *gates = fusion.squeezes[1], fusion.rgb_gates[1], fusion.lidar_gates[1]
+    found = fusion.exchange(1, [rgb, lidar])
+    for sample in range(2):
+        means = torch.stack([part[sample, c].mean() for part in (rgb, lidar) for c in range(6)])
+        summary = (squeeze.weight @ means + squeeze.bias).clamp(min=0)
+        for part, gate, result in zip((rgb, lidar), gates, found, strict=True):
+            for channel in range(6):
+                logit = gate.weight[channel] @ summary + gate.bias[channel]
+                expected = 2 / (1 + torch.exp(-logit)) * part[sample, channel]
+                assert torch.allclose(result[sample, channel], expected, atol=1e-5)
+    assert torch.equal(fusion.join([rgb, lidar]), rgb + lidar)
+
+
+def test_matmul_multiplies_each_channel() -> None:
+    rgb, lidar = maps(2, 3, 4, 4)
+    fused = fusions.load("matmul")(3)(rgb, lidar)
+    for sample in range(2):
+        for channel in range(3):
+            for i in range(4):
+                for j in range(4):
+                    cell = sum(rgb[sample, channel, i, k] * lidar[sample, channel, k, j] for k in range(4))
+                    assert torch.allclose(fused[sample, channel, i, j], cell, atol=1e-5)
+
+
+def test_film_modulates_either_sensor_by_the_other() -> None:
+    torch.manual_seed(0)
+    fusion = fusions.load("film")(3)
+    rgb, lidar = maps(2, 3, 4, 5)
+    fused = fusion(rgb, lidar)
+    for sample in range(2):
+        from_lidar = fusion.from_lidar(torch.stack([lidar[sample, c].mean() for c in range(3)]))
+        from_rgb = fusion.from_rgb(torch.stack([rgb[sample, c].mean() for c in range(3)]))
+        for c in range(3):
+            expected = (1 + from_lidar[c]) * rgb[sample, c] + from_lidar[3 + c]
+            expected = expected + (1 + from_rgb[c]) * lidar[sample, c] + from_rgb[3 + c]
+            assert torch.allclose(fused[sample, c], expected, atol=1e-5)
+
+
+def test_simple_operators() -> None:
+    rgb, lidar = torch.tensor([[[[2.0]]]]), torch.tensor([[[[3.0]]]])
+    assert fusions.load("maximum")(1)(rgb, lidar).item() == 3
+    assert fusions.load("mean")(1)(rgb, lidar).item() == 2.5
+    weighted = fusions.load("weighted_sum")(1)
+    nn.init.constant_(weighted.rgb_weight, 10.0)
+    assert weighted(rgb, lidar).item() == 23
+    logits = torch.tensor([[2.0, -1.0]]), torch.tensor([[4.0, 0.0]])
+    assert fusions.load("late_mean")(2, 10)(*logits).tolist() == [[3.0, -0.5]]
+    product = fusions.load("late_product")(2, 10)
+    nn.init.constant_(product.log_temperatures, float(torch.tensor(2.0).log()))
+    assert torch.allclose(product(*logits), torch.tensor([[3.0, -0.5]]))
+
+
+def test_attention_knows_places() -> None:
+    """Without positions, exchanging two places of both sensors would exchange the same two of the result."""
+    for name in ("cross_attention", "bottleneck_attention"):
+        torch.manual_seed(0)
+        fusion = fusions.load(name)(8).eval()
+        rgb, lidar = maps(1, 8, 4, 4)
+        turned = fusion(rgb.flip(2), lidar.flip(2))
+        assert not torch.allclose(turned, fusion(rgb, lidar).flip(2), atol=1e-3), name
+
+
+def xor_task(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether exactly one of two sensors shows a bright square: either alone tells nothing."""
+    generator = torch.Generator().manual_seed(count)
+    shown = torch.randint(0, 2, (2, count), generator=generator).float()
+    pictures = []
+    for of_sensor, channels in zip(shown, (3, 4), strict=True):
+        noise = 0.1 * torch.rand(count, channels, 16, 16, generator=generator)
+        noise[:, :, 4:12, 4:12] += of_sensor[:, None, None, None]
+        pictures.append(noise)
+    return pictures[0], pictures[1], (shown[0] != shown[1]).float()
+
+
+def accuracy_on_xor(network: nn.Module) -> float:
+    """Of the first 64 samples, which it learns from, on 256 others."""
+    rgb, lidar, labels = xor_task(64)
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+    for _ in range(150):
+        loss = F.binary_cross_entropy_with_logits(network(rgb, lidar)[:, 0], labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    rgb, lidar, labels = xor_task(256)
+    with torch.no_grad():
+        return float(((network(rgb, lidar)[:, 0] > 0) == (labels > 0.5)).float().mean())
+
+
+@pytest.mark.parametrize("name", ["rgb", "lidar", *LEARNED_TOGETHER])
+def test_exclusive_or_needs_both_sensors(name: str) -> None:
+    accuracy = accuracy_on_xor(built(name, replace(SMALL, init="lecun")))
+    if name in ("rgb", "lidar"):
+        assert accuracy < 0.65
+    else:
+        assert accuracy > 0.95
+
+
+def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
+    """A late fusion without parameters has one epoch, whose weights are an empty file's."""
+    from stages.lib import scratch, training
+    from stages.lib.augmentation import Augmentation
+    from stages.lib.training import CachedLogits, Recipe
+
+    head = fusions.load("late_mean")(1, 10)
+    logits = torch.tensor([[2.0], [-2.0]])
+    part = CachedLogits(logits, logits, torch.tensor([1, 0]))
+    recipe = Recipe(5, 2, 0.1, "constant", 0.0, None, None, "none", Augmentation("none", 0, 0.0), "float32")
+    run = training.fit(
+        head, part, part, recipe=recipe, seed=0, device=torch.device("cpu"), on_epoch=lambda run: None
+    )
+    assert [epoch.epoch for epoch in run.history] == [1] and run.best_epoch == 1
+    assert run.history[0].valid_loss == pytest.approx(float(F.softplus(torch.tensor(-2.0))))
+    files = scratch.Scratch(tmp_path)
+    files.finish(0, run)
+    assert files.load_finished(0) is not None
+
+
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import train
+
+    monkeypatch.setattr("sys.argv", ["stages.train", "--list"])
+    train.main()
+    lines = capsys.readouterr().out.splitlines()
+    for name in [*JOINT, *LATE]:
+        (line,) = [line for line in lines if line.split() and line.split()[0] == name]
+        assert fusions.kind(name) in line
+    assert any("6,615,851" in line and line.startswith("addition") for line in lines)
+
+
+def test_the_page_is_current() -> None:
+    """`python -m stages.lib.catalogue` writes it."""
+    assert catalogue.PAGE.read_text() == catalogue.page(params.load().network)
+
+
+@pytest.mark.parametrize("name", [*JOINT, *LATE])
+def test_every_operator_describes_itself(name: str) -> None:
+    described = fusions.describe(name)
+    assert len(described.summary) > 20
+    told = (described.strength, described.limitation, described.parameters, described.source)
+    assert "not told" not in told
