@@ -38,7 +38,8 @@ def prepare_process(threads: int, *, tf32: bool = False) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # What torch.use_deterministic_algorithms(True) does, but for telling a compiler, whose import takes a second.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False  # it picks kernels by the clock
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -106,6 +106,7 @@ def train_one(
     network = training.seeded_build(build, seed)
     train, validation = inputs()
     if setting.compile is not None:
+        torch.use_deterministic_algorithms(True)  # the compiler too
         network.compile(backend=setting.compile)
     saved_s = time.monotonic()
 
