@@ -110,7 +110,7 @@ def follow(folder: Path, settings: Params, chosen: list[int]) -> Course:
         recipe = seeds.recipe_of(train)
         if name in settings.late:
             recipe = replace(recipe, epochs=train.late.epochs, learning_rate=train.late.learning_rate)
-            nets = train_late.FrozenNets(name, sizes, manifest, tensors.FOLDER, folder / "models")
+            nets = train_late.TrainedNets(name, sizes, manifest, tensors.FOLDER, folder / "models")
             job = partial(train_late.train_head, nets, recipe=recipe, **how)
         else:
             build, load = (

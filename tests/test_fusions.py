@@ -179,6 +179,7 @@ for name in [*JOINT, *LATE]:
     expected = network(rgb, lidar)
     network.compile(backend="aot_eager", fullgraph=True)
     assert torch.allclose(network(rgb, lidar), expected, atol=1e-5), name
+    torch.compiler.reset()
     print(name)
 """
 
