@@ -335,7 +335,8 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + matched_widths(statistics)
         + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
         "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
-        "training. Late fusion counts its two nets, but for the seconds of an epoch and the memory.\n\n"
+        "training. Late fusion counts its two nets, but for the seconds and memory of training, where they are "
+        "frozen.\n\n"
         + picture("pareto", "Loss of every model over parameters and operations")
         + "\n\n"
         + picture("pareto_time", "Loss of every model over seconds of training")
@@ -351,9 +352,11 @@ def matched_widths(statistics: dict[str, Any]) -> str:
     if len(set(widths.values())) < 2:
         return ""
     told = ", ".join(f"{name} {width:,}" for name, width in widths.items())
+    counts = [model["parameters"] for _, model in models if model["sensor_use"]]
     return (
-        "\n\nEvery fusion has the same number of parameters within 1 % (`network.match_parameters`); units of the "
-        f"first layer of the heads: {told}."
+        f"\n\nHeads were made as wide as gives all fusions like sizes (`network.match_parameters`): from "
+        f"{min(counts):,} to {max(counts):,} parameters; nets of a single sensor, of which late fusions carry two, "
+        f"have half as many. Units of the heads' first layer: {told}."
     )
 
 

@@ -242,6 +242,22 @@ def run_export(
     return exported
 
 
+LONGEST = [
+    "test_readme",
+    "test_resume",
+    "test_pipeline",
+    "test_own_data",
+    "test_bad_input",
+    "test_benchmarks",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, lest one process work on them when the other has nothing left to do."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=20, help="times that the fault injection test kills training"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,8 @@ def made_up(
         "rgb": "unimodal",
         "lidar": "unimodal",
         "late": "late",
+        "late_mean": "late",
+        "late_finetuned": "late",
         "early": "early",
         "prior": "baseline",
         "return_count": "baseline",
@@ -39,8 +42,8 @@ def made_up(
             kind=kinds.get(name, "intermediate"),
             parameters_m=None
             if name == "prior"
-            else {"late": 26.3, "rgb": 13.1, "lidar": 13.1}.get(name, 6.6),
-            trained={"prior": None, "late": 41}.get(name, 6_600_000),
+            else {"late": 26.3, "late_mean": 26.3, "rgb": 13.1, "lidar": 13.1}.get(name, 6.6),
+            trained={"prior": None, "late": 41, "late_mean": 0}.get(name, 6_600_000),
             loss=2 * (1 - accuracy),
             balanced_accuracy=accuracy,
             beats_prior=None if name == "prior" else beats_prior,
@@ -74,6 +77,10 @@ CASES = {
     "many fusions": made_up(MANY),
     "late wins": made_up({**WINNER, "late": 0.97}, num_seeds=4),
     "a rival is better on test": made_up(WINNER, outcomes={"addition": "better"}),
+    "the mean of both nets wins": made_up(
+        {**WINNER, "late_mean": 0.97}, outcomes=WORSE, against_single="better"
+    ),
+    "unfrozen nets win": made_up({**WINNER, "late_finetuned": 0.97}, outcomes=WORSE, against_single="better"),
     "early wins": made_up({**WINNER, "early": 0.97}, outcomes=WORSE, against_single="better"),
     "two fusions": made_up({"rgb": 0.8, "lidar": 0.85, "maximum": 0.85, "late": 0.9, "prior": 0.5}),
 }
@@ -95,6 +102,26 @@ def test_a_clear_winner_is_named_with_its_numbers() -> None:
     assert "fusing paid, significantly" in lines
     assert "0.950" in text_of(found) and "a significant difference in its favour" in text_of(found)
     assert "A plausible reason" in text_of(found)
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("late wins", "which opinion to trust"),
+        ("the mean of both nets wins", "err on different samples"),
+        ("unfrozen nets win", "what the other one misses"),
+        ("early wins", "a single encoder reads both"),
+        ("one clear winner", "sees both sensors' feature maps"),
+    ],
+)
+def test_reasons_fit_the_kind_of_fusion(case: str, reason: str) -> None:
+    found = replace(CASES[case], num_seeds=10)
+    assert reason in text_of(replace(found, models=with_best_better(found)))
+
+
+def with_best_better(found: Findings) -> dict[str, Finding]:
+    """The same models, and the reference significantly better than the better single sensor."""
+    return found.models | {found.reference: replace(found.best, against_single="better")}
 
 
 def test_ties_are_called_ties() -> None:
@@ -184,7 +211,8 @@ def test_nothing_undecided_is_called_significant(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_number_of_the_text_is_one_of_the_findings(case: str) -> None:
     found = CASES[case]
-    known = {f"{found.margin:g}", str(found.num_seeds), str(found.seeds_needed), "41"}
+    known = {f"{found.margin:g}", str(found.num_seeds), str(found.seeds_needed)}
+    known |= {str(model.trained) for model in found.models.values()}
     for model in found.models.values():
         known |= {f"{model.loss:.3f}", f"{model.balanced_accuracy:.3f}", f"{model.parameters_m or 0:.3g}"}
     text = " ".join([text_of(found), *analysis.answer(found)])

@@ -274,6 +274,16 @@ def _why(found: Findings) -> str:
             f"{shown}. A plausible reason, which these numbers do not test, is that a fusion has more to fit "
             "and only so many samples to fit it to."
         )
+    if best.kind == "late" and best.trained == 0:
+        return sensors + (
+            "A plausible reason is that two nets, each trained on its own sensor, err on different samples, so that "
+            "together they err less."
+        )
+    if best.kind == "late" and not best.is_head_alone:
+        return sensors + (
+            "A plausible reason is that each of its nets starts from what it has learned of its own sensor and goes "
+            "on to learn what the other one misses; that this is the longest training of all may be another."
+        )
     if best.kind == "late":
         return sensors + (
             "A plausible reason is that each of its nets learns from its own sensor alone, so that the head "

@@ -190,7 +190,9 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
         pairs=statistics.differences(
             accuracies, list(itertools.combinations(names, 2)), on_split.draws, settings.confidence
         ),
-        last_epoch_best={name: _last_epoch_best(name) for name in names},
+        last_epoch_best={
+            name: _last_epoch_best(name) for name in names if evaluated[name].cost.trainable_parameters
+        },
     )
 
 

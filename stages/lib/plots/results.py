@@ -37,10 +37,16 @@ def _panels(count: int, columns: int, height: float, **options: object) -> tuple
     return figure, list(axes.flat[:count])
 
 
-def _legend_above(figure: Figure, axis: Axes, columns: int = 3) -> Legend:
+def _legend_above(figure: Figure, axis: Axes) -> Legend:
     """One legend for all panels, from one of them."""
     handles, labels = axis.get_legend_handles_labels()
-    return figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
+    return figure.legend(handles, labels, loc="outside upper center", ncols=_legend_columns(labels))
+
+
+def _legend_columns(labels: list[str]) -> int:
+    """As many as the figure's width has room for."""
+    width_in = 0.5 + 0.065 * max(map(len, labels))
+    return min(len(labels), int(8.2 / width_in))
 
 
 def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_loss: float) -> Figure:
@@ -211,7 +217,7 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel(loss_label)
-    _legend_above(figure, axes[0], columns=6)
+    _legend_above(figure, axes[0])
     return figure
 
 
@@ -274,7 +280,8 @@ def corruption_curves(
     axes[0].yaxis.set_major_locator(MultipleLocator(0.1))
     figure.supxlabel("severity (0: as recorded); dashed: class prior", fontsize=9)
     shown = [name for name in names if name in seen]
-    figure.legend([seen[name] for name in shown], shown, loc="outside upper center", ncols=min(6, len(shown)))
+    columns = _legend_columns(shown)
+    figure.legend([seen[name] for name in shown], shown, loc="outside upper center", ncols=columns)
     return figure
 
 
