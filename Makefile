@@ -1,7 +1,7 @@
 # make repro      environment, then the whole pipeline on the dataset of params.yaml
 # make test       environment, then all tests
 # make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
-# make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; over an hour
+# make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; 66 minutes
 # make lint       style checks
 
 PYTHON ?= python3

@@ -34,8 +34,10 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/claims.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from stages.lib import predictions, resampling, statistics, terminal  # noqa: E402
+from stages.lib import resampling, statistics  # noqa: E402
+from stages.lib.evaluation import predictions  # noqa: E402
 from stages.lib.statistics import Accuracies  # noqa: E402
+from stages.lib.terminal import progress  # noqa: E402
 
 CONFIDENCE = 0.95
 MARGIN = 0.01
@@ -120,7 +122,7 @@ def outcomes(
     draws = resampling.draw(num_seeds, SCENES, num_draws)
     others = [f"other {number}" for number in range(num_others)]
     said = []
-    for _ in terminal.progress(
+    for _ in progress.track(
         range(repetitions),
         f"{num_seeds} seeds, {gain:.0%} apart, {num_others} at once",
         repetitions,

@@ -33,10 +33,14 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/evaluation.py` works
 from dvc.utils.hydra import apply_overrides  # noqa: E402
 
 from benchmarks.export import memory_mib  # noqa: E402
-from stages.lib import evaluations, fusions, networks, params, predictions, records, runs, tensors  # noqa: E402
-from stages.lib import manifest as manifests  # noqa: E402
+from stages.lib import fusions, networks, params, store  # noqa: E402
+from stages.lib.evaluation import evaluations, predictions  # noqa: E402
+from stages.lib.evaluation.predictions import Predictions  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
-from stages.lib.predictions import Predictions  # noqa: E402
+from stages.lib.store import groups as stored_groups  # noqa: E402
+from stages.lib.store import manifest as manifests  # noqa: E402
+from stages.lib.store import records  # noqa: E402
+from stages.lib.training import runs  # noqa: E402
 
 EVALUATED = "concatenation"
 EVALUATED_SEEDS = [0, 1, 2]
@@ -103,19 +107,20 @@ def timed(stage: str, *arguments: str) -> dict[str, float]:
 
 
 def write_weights(settings: Params) -> None:
-    sizes = runs.architecture(manifests.load(tensors.FOLDER), settings.network)
+    sizes = runs.architecture(manifests.load(store.FOLDER), settings.network)
     for seed in settings.seeds:
         torch.manual_seed(seed)
         path = runs.weights_path(runs.MODELS, EVALUATED, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(networks.build(EVALUATED, sizes).state_dict(), path)
+        path.with_suffix(".json").write_text(json.dumps({"architecture": networks.facts(EVALUATED, sizes)}))
 
 
 def make_up_results(settings: Params) -> None:
     """All that `compare` reads: logits drawn at random, everything else as evaluated above."""
     measured = evaluations.read(EVALUATED)
     latency = records.read_timing(f"evaluate-{EVALUATED}")
-    groups = {split: tensors.read_groups(tensors.FOLDER, split) for split in ("validation", "test")}
+    groups = {split: stored_groups.read(store.FOLDER, split) for split in ("validation", "test")}
     generator = np.random.default_rng(0)
     probes = measured.probes[EVALUATED_SEEDS[0]]
     for name in (*settings.model_names(), "prior", "return_count"):

@@ -32,9 +32,11 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/export.py` works as 
     sys.path.insert(0, str(ROOT))
 
 from stages import export  # noqa: E402
-from stages.lib import datasets, lidar, params, scenes, tensors, terminal  # noqa: E402
-from stages.lib.datasets import NewGroup  # noqa: E402
+from stages.lib import lidar, params, scenes, store  # noqa: E402
+from stages.lib.intake import datasets  # noqa: E402
+from stages.lib.intake.datasets import NewGroup  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
+from stages.lib.terminal import progress  # noqa: E402
 
 SIZES = [1000, 5000, 20000]
 _IMAGE_SIZE = 64
@@ -89,7 +91,7 @@ def render(settings: Params) -> list[View]:
 def write_dataset(folder: Path, splits: list[str], views: list[View], settings: Params) -> None:
     """Writes a FiftyOneDataset with a group for each entry of `splits`."""
     groups = make_groups(folder, splits, views, settings)
-    groups = terminal.progress(groups, "writing", len(splits), "group")
+    groups = progress.track(groups, "writing", len(splits), "group")
     datasets.write(folder, f"benchmark {len(splits)}", groups, seed=0)
 
 
@@ -116,17 +118,17 @@ def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
     import_s = time_imports()
     datasets.fo.list_datasets()  # starts the database
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        tensors.FOLDER = Path(folder) / "tensors"
+        store.FOLDER = Path(folder) / "tensors"
         source = replace(settings.dataset, path=str(dataset))
         start_s = time.perf_counter()
         export.export(source, settings.export)
         total_s = time.perf_counter() - start_s
-        size = sum(file.stat().st_size for file in tensors.FOLDER.glob("*") if file.is_file())
+        size = sum(file.stat().st_size for file in store.FOLDER.glob("*") if file.is_file())
     return {"import_s": sum(import_s), "seconds": total_s - sum(import_s), "bytes": size}
 
 
 def measure_plain_loop(dataset: Path, settings: Params) -> dict[str, float]:
-    """Seconds of a plain loop over all groups, and of FiftyOne's import before it."""
+    """Seconds of a plain loop over all groups, and of FiftyOne's import before it; `settings` are the export's."""
     import_s = time_imports()
     loaded = datasets.fo.Dataset.from_dir(
         dataset_dir=str(dataset), dataset_type=datasets.fo.types.FiftyOneDataset

@@ -94,7 +94,7 @@ class Samples(Dataset):
 
 def load(folder: Path, tag: str) -> Samples:
     """The groups of a FiftyOneDataset that carry a tag."""
-    from stages.lib import datasets  # FiftyOne takes seconds, and only loading needs it
+    from stages.lib.intake import datasets  # FiftyOne takes seconds, and only loading needs it
 
     fo = datasets.fo
     dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)

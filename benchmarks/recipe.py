@@ -27,10 +27,10 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/recipe.py` works as 
 
 from stages import export, synthesize, train_late  # noqa: E402
 from stages import train as train_stage  # noqa: E402
-from stages.lib import devices, networks, params, recipes, runs, seeds, tensors  # noqa: E402
+from stages.lib import networks, params, recipes, store  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
-from stages.lib.scratch import Scratch  # noqa: E402
-from stages.lib.training import Run  # noqa: E402
+from stages.lib.training import Run, devices, runs, seeds  # noqa: E402
+from stages.lib.training.scratch import Scratch  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def notebook_settings(*overrides: str) -> Params:
 
 def follow(folder: Path, settings: Params, chosen: list[int]) -> Course:
     """Trains all models by one recipe."""
-    tensors.FOLDER = folder / "tensors"
+    store.FOLDER = folder / "tensors"
     train = settings.train
     manifest = export.export(settings.dataset, settings.export)
     sizes = runs.architecture(manifest, settings.network)
@@ -107,15 +107,15 @@ def follow(folder: Path, settings: Params, chosen: list[int]) -> Course:
     for name in settings.model_names():
         files = Scratch(folder / "models" / name)
         how = {"setting": seeds.setting_of(train, device), "files": files}
-        recipe = seeds.recipe_of(train)
         if name in settings.late:
-            recipe = replace(recipe, epochs=train.late.epochs, learning_rate=train.late.learning_rate)
-            nets = train_late.TrainedNets(name, sizes, manifest, tensors.FOLDER, folder / "models")
-            job = partial(train_late.train_head, nets, recipe=recipe, **how)
+            recipe = train_late.recipe_for(name, train)
+            nets = train_late.TrainedNets(name, sizes, manifest, store.FOLDER, folder / "models")
+            job = partial(train_late.train_seed, nets, recipe=recipe, **how)
         else:
+            recipe = seeds.recipe_of(train, sensors=1 if name in settings.unimodal else 2)
             build, load = (
                 partial(networks.build, name, sizes),
-                partial(train_stage.load_splits, tensors.FOLDER, manifest),
+                partial(train_stage.load_splits, store.FOLDER, manifest),
             )
             job = partial(seeds.train_one, build, load, recipe=recipe, **how)
         done[name] = seeds.train(name, job, chosen, workers)

@@ -39,11 +39,11 @@ from benchmarks import notebook  # noqa: E402
 from benchmarks.recipe import notebook_settings  # noqa: E402
 from stages import export, train_late  # noqa: E402
 from stages import train as train_stage  # noqa: E402
-from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, training  # noqa: E402
-from stages.lib.manifest import Manifest  # noqa: E402
+from stages.lib import fusions, networks, params, store, training  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
-from stages.lib.scratch import Scratch  # noqa: E402
-from stages.lib.training import Inputs, Recipe  # noqa: E402
+from stages.lib.store.manifest import Manifest  # noqa: E402
+from stages.lib.training import Inputs, Recipe, devices, runs, seeds  # noqa: E402
+from stages.lib.training.scratch import Scratch  # noqa: E402
 
 GROUPS = {"train": 897, "validation": 179}
 _CPU = torch.device("cpu")
@@ -117,13 +117,13 @@ def prepare(folder: Path, counts: dict[str, int], settings: Params) -> Data:
     dataset = folder / "dataset"
     splits = [split for split, count in counts.items() for _ in range(count)]
     export_benchmark.write_dataset(dataset, splits, export_benchmark.render(settings), settings)
-    tensors.FOLDER = folder / "tensors"
+    store.FOLDER = folder / "tensors"
     manifest = export.export(replace(settings.dataset, path=str(dataset)), settings.export)
     return Data(
-        folder=tensors.FOLDER,
+        folder=store.FOLDER,
         manifest=manifest,
         plain=(notebook.load(dataset, "train"), notebook.load(dataset, "validation")),
-        cached=train_stage.load_splits(tensors.FOLDER, manifest),
+        cached=train_stage.load_splits(store.FOLDER, manifest),
     )
 
 

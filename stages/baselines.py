@@ -12,21 +12,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages.lib import evaluations, guessing, tensors, terminal
-from stages.lib import manifest as manifests
-from stages.lib import predictions as stored
-from stages.lib.evaluations import Cost, Evaluation
-from stages.lib.manifest import Manifest
-from stages.lib.predictions import Predictions
-from stages.lib.tensors import Group
+from stages.lib import store, terminal
+from stages.lib.evaluation import evaluations, guessing
+from stages.lib.evaluation import predictions as stored
+from stages.lib.evaluation.evaluations import Cost, Evaluation
+from stages.lib.evaluation.predictions import Predictions
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import manifest as manifests
+from stages.lib.store.groups import Group
+from stages.lib.store.manifest import Manifest
 
 # Baselines draw nothing at random; their one run carries this number where a seed stands.
 SEED = 0
 
 
 def main() -> None:
-    manifest = manifests.load(tensors.FOLDER)
-    groups = {split: tensors.read_groups(tensors.FOLDER, split) for split in manifest.splits()}
+    manifest = manifests.load(store.FOLDER)
+    groups = {split: stored_groups.read(store.FOLDER, split) for split in manifest.splits()}
     for name, predict in {"prior": prior, "return_count": return_count}.items():
         evaluate(name, predict, groups, manifest)
 

@@ -14,28 +14,30 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import comparison, comparison_files, gallery, params, records, tensors, terminal
-from stages.lib import manifest as manifests
-from stages.lib.comparison import Comparison
-from stages.lib.evaluations import Evaluation
-from stages.lib.manifest import Manifest
+from stages.lib import params, store, terminal
+from stages.lib.comparison import files, findings, gallery
+from stages.lib.comparison.findings import Comparison
+from stages.lib.evaluation.evaluations import Evaluation
 from stages.lib.params import SENSORS, TITLES
 from stages.lib.plots import results, style
 from stages.lib.plots.results import Spot
 from stages.lib.plots.style import Figure
+from stages.lib.store import manifest as manifests
+from stages.lib.store import records
+from stages.lib.store.manifest import Manifest
 
 FIGURES = Path("reports/figures")
 
 
 def main() -> None:
     settings = params.load()
-    manifest = manifests.load(tensors.FOLDER)
-    compared = comparison.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
-    comparison_files.write_csv(compared)
-    comparison_files.write_statistics(compared, manifest)
+    manifest = manifests.load(store.FOLDER)
+    compared = findings.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
+    files.write_csv(compared)
+    files.write_statistics(compared, manifest)
     figures = {
         "loss_curves": draw_loss_curves(compared, settings.model_names()),
-        "balanced_accuracy": draw_metric_bars(compared, settings.model_names()),
+        "balanced_accuracy": draw_metric_intervals(compared, settings.model_names()),
         "differences": draw_differences(compared, settings.model_names()),
         "pareto": draw_pareto(compared, settings.model_names(), fixed_costs),
         # By itself, since it is the one figure that no repetition gives again.
@@ -56,7 +58,7 @@ def save(figures: dict[str, Figure | None]) -> None:
     for name, figure in figures.items():
         if figure is not None:
             style.save(figure, FIGURES / f"{name}.png")
-    for path in sorted((tensors.FOLDER / tensors.PICTURES).glob("*.png")):
+    for path in sorted((store.FOLDER / store.PICTURES).glob("*.png")):
         shutil.copyfile(path, FIGURES / path.name)
 
 
@@ -65,9 +67,9 @@ def draw_loss_curves(compared: Comparison, names: list[str]) -> Figure:
     return results.loss_curves({name: records.read_history(name) for name in names}, prior)
 
 
-def draw_metric_bars(compared: Comparison, names: list[str]) -> Figure:
+def draw_metric_intervals(compared: Comparison, names: list[str]) -> Figure:
     summaries = {name: compared.models[name].metrics[compared.split]["balanced_accuracy"] for name in names}
-    return results.metric_bars(
+    return results.metric_intervals(
         {name: np.array(summary.values) for name, summary in summaries.items()},
         {name: (summary.low, summary.high) for name, summary in summaries.items()},
         chance=compared.chance,
@@ -103,9 +105,7 @@ def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
 
 
 def measured_costs(evaluation: Evaluation) -> dict[str, float]:
-    return {
-        "training a seed, all epochs, a late fusion's nets too (s)": comparison_files.training_s(evaluation)
-    }
+    return {"training a seed, all epochs, a late fusion's nets too (s)": files.training_s(evaluation)}
 
 
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:

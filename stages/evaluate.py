@@ -12,36 +12,28 @@ import sys
 
 import torch
 
-from stages.lib import (
-    cost,
-    devices,
-    evaluations,
-    fusions,
-    networks,
-    params,
-    probing,
-    records,
-    runs,
-    tensors,
-    terminal,
-    training,
-)
-from stages.lib import manifest as manifests
-from stages.lib import predictions as stored
-from stages.lib.evaluations import Evaluation, Probes
-from stages.lib.manifest import Manifest
+from stages.lib import fusions, networks, params, store, terminal, training
+from stages.lib.evaluation import cost, evaluations, probing
+from stages.lib.evaluation import predictions as stored
+from stages.lib.evaluation.evaluations import Evaluation, Probes
+from stages.lib.evaluation.predictions import Predictions
 from stages.lib.networks import Architecture
 from stages.lib.params import Evaluate
-from stages.lib.predictions import Predictions
-from stages.lib.tensors import Split
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import manifest as manifests
+from stages.lib.store import records
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
+from stages.lib.terminal import progress
+from stages.lib.training import devices, runs
 
 
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the model to evaluate")
     settings = params.load()
     terminal.require_choice(name, settings.model_names(), "model")
-    manifest = manifests.load(tensors.FOLDER)
-    sizes = runs.architecture(manifest, settings.network)
+    manifest = manifests.load(store.FOLDER)
+    sizes = runs.trained_architecture(name, settings.seeds[0])
     device = devices.choose(settings.train.device)
     devices.prepare_process(torch.get_num_threads())
     predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
@@ -72,9 +64,9 @@ def predict_splits(
     """Logits of every seed's model on every sample of the splits that are not trained on."""
     predictions = []
     for split_name in [split for split in manifest.splits() if split != "train"]:
-        split = Split(tensors.FOLDER, manifest, split_name)
-        groups = tensors.read_groups(tensors.FOLDER, split_name)
-        for seed in terminal.progress(seeds, f"{name} on {split_name}", len(seeds), "seed"):
+        split = Split(store.FOLDER, manifest, split_name)
+        groups = stored_groups.read(store.FOLDER, split_name)
+        for seed in progress.track(seeds, f"{name} on {split_name}", len(seeds), "seed"):
             network = runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
             logits = training.predict(network, split, batch_size, device)
             predictions.append(Predictions(seed, split_name, groups, logits.numpy()))
@@ -90,13 +82,13 @@ def probe_seeds(
     device: torch.device,
 ) -> dict[int, Probes]:
     """What every seed's model makes of missing, shuffled and corrupted sensors."""
-    split = Split(tensors.FOLDER, manifest, "test" if manifest.has_test_split else "validation")
-    blanks = probing.blanks(settings.missing, Split(tensors.FOLDER, manifest, "train"))
-    networks = {
+    split = Split(store.FOLDER, manifest, "test" if manifest.has_test_split else "validation")
+    blanks = probing.blanks(settings.missing, Split(store.FOLDER, manifest, "train"))
+    by_seed = {
         seed: runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
         for seed in seeds
     }
-    return probing.probe(networks, split, settings, blanks, device, f"{name} with corrupted sensors")
+    return probing.probe(by_seed, split, settings, blanks, device, f"{name} with corrupted sensors")
 
 
 if __name__ == "__main__":

@@ -16,17 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import checks, datasets, decoding, params, scans, splits, tensors, terminal
-from stages.lib import manifest as manifests
-from stages.lib.checks import DataChecks, OrientationCheck
-from stages.lib.datasets import Group, GroupReader
-from stages.lib.decoding import Job, Pool, Settings, Written
-from stages.lib.manifest import Manifest
-from stages.lib.overview import Overview
+from stages.lib import params, store, terminal
+from stages.lib.intake import checks, datasets, decoding, scans, splits
+from stages.lib.intake.checks import DataChecks, OrientationCheck
+from stages.lib.intake.datasets import Group, GroupReader
+from stages.lib.intake.decoding import Job, Pool, Settings, Written
+from stages.lib.intake.overview import Overview
+from stages.lib.intake.scans import FieldOfView
+from stages.lib.intake.tensor_writer import Writer
 from stages.lib.params import Dataset, Export
-from stages.lib.scans import FieldOfView
-from stages.lib.tensor_writer import Writer
-from stages.lib.terminal import UserError
+from stages.lib.store import manifest as manifests
+from stages.lib.store.manifest import Manifest
+from stages.lib.terminal import UserError, progress
 
 _LOOKED_AT = 1000  # pictures at most, for one that can be read and tells the colour channels
 
@@ -40,13 +41,13 @@ def main() -> None:
 
 def export(dataset: Dataset, settings: Export) -> Manifest:
     """The whole export; returns what it wrote as the manifest."""
-    shutil.rmtree(tensors.FOLDER, ignore_errors=True)
-    tensors.FOLDER.mkdir(parents=True)
+    shutil.rmtree(store.FOLDER, ignore_errors=True)
+    store.FOLDER.mkdir(parents=True)
     try:
         return write_cache(dataset, settings)
     except BaseException:
         # Half a cache is of no use, and it would stand in the way of `dvc checkout`.
-        shutil.rmtree(tensors.FOLDER, ignore_errors=True)
+        shutil.rmtree(store.FOLDER, ignore_errors=True)
         raise
 
 
@@ -56,10 +57,10 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     overview = Overview(dataset.lidar.max_range_m)
     with decoding.started(settings.workers) as pool, datasets.opened(dataset, data_checks) as reader:
         groups = in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
-        writer = Writer(tensors.FOLDER, sorted({group.label for group in groups}))
+        writer = Writer(store.FOLDER, sorted({group.label for group in groups}))
         how = decoding_settings(groups, dataset, settings, pool)
         written = write_groups(reader, groups, how, dataset, settings, pool)
-        for group, result in terminal.progress(written, "exporting", len(groups), "group"):
+        for group, result in progress.track(written, "exporting", len(groups), "group"):
             if isinstance(result, str):
                 data_checks.error("unreadable", result)
             elif admit(group, result, data_checks):
@@ -84,8 +85,8 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
-    overview.draw(tensors.FOLDER, manifest)
-    manifests.save(manifest, tensors.FOLDER)
+    overview.draw(store.FOLDER, manifest)
+    manifests.save(manifest, store.FOLDER)
     return manifest
 
 
@@ -161,7 +162,7 @@ def plan_shards(groups: list[Group], shard_groups: int) -> list[tuple[Path, list
     shards = []
     for split, members in itertools.groupby(groups, key=lambda group: group.split):
         for number, batch in enumerate(batched(list(members), shard_groups)):
-            shards.append((tensors.FOLDER / f"{split}-{number:05d}.safetensors", batch))
+            shards.append((store.FOLDER / f"{split}-{number:05d}.safetensors", batch))
     return shards
 
 

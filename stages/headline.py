@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from stages.lib import evaluations, params, terminal
-from stages.lib.evaluations import Evaluation
+from stages.lib import params, terminal
+from stages.lib.evaluation import evaluations
+from stages.lib.evaluation.evaluations import Evaluation
 
 METRICS = Path("reports/metrics.json")
 TEST_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "ece")

@@ -14,26 +14,27 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 
-from stages.lib import analysis, fusions, metrics, params, terminal
-from stages.lib import manifest as manifests
-from stages.lib.analysis import Findings
-from stages.lib.manifest import Manifest
+from stages.lib import fusions, params, store, terminal
+from stages.lib.comparison import analysis
+from stages.lib.comparison.analysis import Findings
 from stages.lib.params import TITLES, Params, Train
+from stages.lib.store import manifest as manifests
+from stages.lib.store.manifest import Manifest
 
 REPORTS = Path("reports")
-TENSORS = Path("data/tensors")
 NO_TEST_SPLIT = "no test split"
+_MOST_COLUMNS = 6  # of architectures that fit side by side
 _MB = 2**20 / 1e6  # of a MiB
+_PROPER_NAMES = {"film": "FiLM", "mmtm": "MMTM"}
 
 Row = dict[str, str]
 
 
 def main() -> None:
     settings = params.load()
-    manifest = manifests.load(TENSORS)
+    manifest = manifests.load(store.FOLDER)
     rows = read_rows(REPORTS / "comparison.csv")
     statistics = json.loads((REPORTS / "statistics.json").read_text())
     headline = json.loads((REPORTS / "metrics.json").read_text())
@@ -44,7 +45,7 @@ def main() -> None:
         answer(found, settings.fusion, headline),
         notebook_table(settings, rows, statistics, timing),
         full_table(rows, statistics, manifest),
-        significance(statistics, found),
+        significance(statistics),
         costs(rows, statistics),
         sensors(statistics),
         robustness(statistics, settings, manifest),
@@ -121,26 +122,25 @@ def notebook_table(
     if any(rows[name]["kind"] == "late" for name in names):
         notes.append(
             "Late fusion's time is that of its own training, over cached logits where the nets are frozen; in "
-            "brackets the mean over all epochs of it and of both unimodal nets, as the notebook reckons it."
+            "brackets the mean over all epochs of it and of both unimodal nets, as the notebook reckons it: the "
+            "fewer epochs a head takes, the nearer that is to the nets' own."
         )
     if not on_gpu:
         peak = max(float(rows[name]["peak_memory_mib"]) for name in names)
         notes.append(
             f"Trained without a GPU; the peak resident memory of a worker was {peak:,.0f} MiB at most."
         )
+    if len(names) > _MOST_COLUMNS:  # the same table with an architecture in each row
+        headers, *table = map(list, zip(headers, *table, strict=True))
     return "## The notebook's table\n\n" + markdown(table, headers) + "\n\n" + " ".join(notes)
 
 
 def architecture_title(name: str, kind: str) -> str:
-    if kind == "intermediate":
-        return f"Intermediate Fusion ({name.replace('_', ' ').title()})"
-    if kind == "early":
-        return "Early Fusion"
-    return (
-        "Late Fusion"
-        if name == "late"
-        else f"Late Fusion ({name.removeprefix('late_').replace('_', ' ').title()})"
-    )
+    """As the notebook has them: `Intermediate Fusion (Concatenation)`, `Late Fusion`."""
+    if name == kind:
+        return f"{kind.title()} Fusion"
+    operator = name.removeprefix(f"{kind}_")
+    return f"{kind.title()} Fusion ({_PROPER_NAMES.get(operator, operator.replace('_', ' ').title())})"
 
 
 def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manifest) -> str:
@@ -210,9 +210,12 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
 
 
 def rarest(manifest: Manifest, split: str) -> str:
-    """The class with the fewest groups of a split, of those that occur."""
-    counts = np.array([manifest.counts[split][name] for name in manifest.classes])
-    return manifest.classes[metrics.rarer_class(counts)]
+    """The class with the fewest groups of a split, of those that occur; of equals the last.
+
+    As metrics.rarer_class has it, without numpy: a fifth of this stage's time would be its import.
+    """
+    counts = manifest.counts[split]
+    return min((name for name in reversed(manifest.classes) if counts[name]), key=lambda name: counts[name])
 
 
 def curves(statistics: dict[str, Any]) -> str:
@@ -227,11 +230,11 @@ def curves(statistics: dict[str, Any]) -> str:
     return (
         "## Learning\n\n"
         + picture("loss_curves", "Training and validation loss over the epochs")
-        + f"\n\n{note}"
+        + f"\n\nWhat lies above a panel is cut off. {note}"
     )
 
 
-def significance(statistics: dict[str, Any], found: Findings) -> str:
+def significance(statistics: dict[str, Any]) -> str:
     """The family of claims, what fusing adds, and all other pairs."""
     reference, single = statistics["reference"], statistics["single"]
     models = statistics["models"]
@@ -256,8 +259,8 @@ def significance(statistics: dict[str, Any], found: Findings) -> str:
         f"±{statistics['margin']:g} (`report.margin`), over seeds and over both; all else is not decided. In this "
         f"family a claim takes at least {statistics['seeds_needed']} seeds; this run has {seeds}.",
         contrasts(singles, f"Against {single} alone", confidence),
-        f"Fusions against the better single sensor on validation, {single}; a family of its own, but for "
-        f"{reference}, whose row is the first table's.",
+        f"Fusions against the more accurate sensor on validation, {single}; a family of its own, but for "
+        f"{reference}, whose row is the first table's.{matched_singles(statistics)}",
         picture("differences", "Matrix of the differences in balanced accuracy between all models"),
         f"Exploratory: all pairs, row less column, in points of balanced accuracy, with {confidence} intervals over "
         "seeds and scenes where there is room (statistics.json has all), not corrected for their number. Nothing is "
@@ -343,6 +346,13 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + "\n\nThe line joins the models that no other undercuts in both cost and mean loss; vertical lines are "
         f"{statistics['confidence']:.0%} intervals."
     )
+
+
+def matched_singles(statistics: dict[str, Any]) -> str:
+    """What a fusion has more than a single sensor's net, where all fusions have the same size."""
+    if not matched_widths(statistics):
+        return ""
+    return " Fusions have twice the parameters of a single sensor's net here, so a gain over it may be one of size."
 
 
 def matched_widths(statistics: dict[str, Any]) -> str:
@@ -481,10 +491,14 @@ def advantages(settings: Params) -> str:
     for name in settings.fusion_names():
         told = fusions.describe(name)
         heading = architecture_title(name, fusions.kind(name))
-        paragraphs.append(
-            f"**{heading}.** {told.summary}\n\n- Advantage: {told.strength}\n- Limitation: {told.limitation}"
-        )
-    return "## Advantages and limitations\n\n" + "\n\n".join(paragraphs)
+        facts = {"Formula": f"`{told.formula}`", "Advantage": told.strength, "Limitation": told.limitation}
+        listed = "\n".join(f"- {title}: {text}" for title, text in facts.items())
+        paragraphs.append(f"**{heading}.** {told.summary}\n\n{listed}")
+    legend = (
+        "In the formulas, of one sample, C are channels of one sensor's maps where they meet, H and W their height "
+        "and width, K logits, h `network.late_hidden`; other letters with sizes in brackets are learned."
+    )
+    return "## Advantages and limitations\n\n" + "\n\n".join([*paragraphs, legend])
 
 
 def written_analysis(found: Findings) -> str:
@@ -581,8 +595,8 @@ def reproduction(settings: Params, timing: dict[str, Any], manifest: Manifest) -
     versions = ", ".join(f"{name} {version}" for name, version in timing["versions"].items())
     recipe = (
         f"{plural(train.epochs, 'epoch')}, batches of {train.batch_size}, Adam with a {train.schedule} "
-        f"learning rate of {train.learning_rate:g}, {train.precision}{extras(train)}; late fusion's head "
-        f"{plural(train.late.epochs, 'epoch')} at {train.late.learning_rate:g}"
+        f"learning rate of {train.learning_rate:g}, {train.precision}{extras(train)}; late fusion's head over "
+        f"frozen nets {plural(train.late.epochs, 'epoch')} at {train.late.learning_rate:g}"
     )
     machinery = (
         f"{machine}, {plural(timing['workers'], 'seed')} at a time with "

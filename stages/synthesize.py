@@ -16,9 +16,11 @@ import numpy as np
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import datasets, lidar, params, scenes, terminal
-from stages.lib.datasets import NewGroup
+from stages.lib import lidar, params, scenes, terminal
+from stages.lib.intake import datasets
+from stages.lib.intake.datasets import NewGroup
 from stages.lib.params import Synthetic
+from stages.lib.terminal import progress
 
 FOLDER = Path("data/synthetic")
 IMAGE_SIZE = 64
@@ -34,7 +36,7 @@ def synthesize(settings: Synthetic) -> None:
     (FOLDER / "data").mkdir(parents=True)
     plan = scenes.plan(settings)
     total = sum(len(scene.labels) for scene in plan)
-    groups = terminal.progress(render_groups(plan, settings), "rendering", total, "group")
+    groups = progress.track(render_groups(plan, settings), "rendering", total, "group")
     datasets.write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
 
 

@@ -1,4 +1,4 @@
-"""Trains one model, unimodal or intermediate, once per seed.
+"""Trains one model, of a single sensor or an early or intermediate fusion, once per seed.
 
     python -m stages.train concatenation
     python -m stages.train --list           # all fusions that there are
@@ -8,36 +8,40 @@ Reads data/tensors; writes models/NAME/, reports/history/NAME.csv and reports/ti
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import partial
 from pathlib import Path
 
-from stages.lib import catalogue, devices, fusions, networks, params, runs, seeds, tensors, terminal
-from stages.lib import manifest as manifests
-from stages.lib.manifest import Manifest
-from stages.lib.tensors import Split
+from stages.lib import fusions, networks, params, store, terminal
+from stages.lib.store import manifest as manifests
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
+from stages.lib.training import devices, runs, seeds
 
 
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the model to train, or --list")
     settings = params.load()
     if name == "--list":
+        # By name: training depends on every module imported above, and is not to depend on this one.
+        catalogue = importlib.import_module("stages.lib.catalogue")
         print(catalogue.listing(settings.network))
         return
     terminal.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
     is_fusion = name in settings.intermediate
     if is_fusion:
         fusions.load(name)  # so that its source is part of the scratch files' fingerprint
-    manifest = manifests.load(tensors.FOLDER)
+    manifest = manifests.load(store.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     recipe = seeds.recipe_of(settings.train, sensors=2 if is_fusion else 1)
     device = devices.choose(settings.train.device)
     setting = seeds.setting_of(settings.train, device)
-    files = seeds.open_scratch(name, recipe, setting, sizes, manifest)
+    files = seeds.open_scratch(name, recipe, setting, networks.facts(name, sizes), manifest)
     job = partial(
         seeds.train_one,
         partial(networks.build, name, sizes),
-        partial(load_splits, tensors.FOLDER.absolute(), manifest),
+        partial(load_splits, store.FOLDER.absolute(), manifest),
         recipe=recipe,
         setting=setting,
         files=files,
@@ -48,7 +52,7 @@ def main() -> None:
         name,
         outcomes,
         files.weights_path,
-        story=runs.story(recipe, networks.sized(name, sizes), manifest),
+        story=runs.story(name, recipe, sizes, manifest),
         circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
 

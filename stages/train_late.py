@@ -19,31 +19,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.lib import devices, fusions, networks, params, runs, seeds, tensors, terminal, training
-from stages.lib import manifest as manifests
-from stages.lib.manifest import Manifest
+from stages.lib import fusions, networks, params, store, terminal, training
 from stages.lib.networks import Architecture, LateNet
-from stages.lib.params import SENSORS
-from stages.lib.scratch import Scratch
-from stages.lib.seeds import Setting
-from stages.lib.tensors import Split
-from stages.lib.terminal import Report
-from stages.lib.training import CachedLogits, Recipe, Run
+from stages.lib.params import SENSORS, Train
+from stages.lib.store import manifest as manifests
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
+from stages.lib.terminal.progress import Report
+from stages.lib.training import CachedLogits, Recipe, Run, devices, runs, seeds
+from stages.lib.training.scratch import Scratch
+from stages.lib.training.seeds import Setting
 
 
 def main() -> None:
     name = terminal.single_argument(sys.argv, "the late fusion to train")
     settings = params.load()
     terminal.require_choice(name, settings.late, "late fusion")
-    manifest = manifests.load(tensors.FOLDER)
+    manifest = manifests.load(store.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
-    trains_nets = fusions.load(
-        name
-    ).trains_nets  # loaded, its source is part of the scratch files' fingerprint
-    late = settings.train.late
-    recipe = seeds.recipe_of(settings.train)
-    if not trains_nets:
-        recipe = replace(recipe, epochs=late.epochs, learning_rate=late.learning_rate)
+    # Loaded, its source is part of the scratch files' fingerprint.
+    trains_nets = fusions.load(name).trains_nets
+    recipe = recipe_for(name, settings.train)
     if recipe.augment.is_on and not trains_nets:
         terminal.report_line(
             f"{name}: augmentation is on, so the frozen nets see other inputs each epoch: "
@@ -52,10 +48,10 @@ def main() -> None:
     device = devices.choose(settings.train.device)
     setting = seeds.setting_of(settings.train, device)
     nets = {seed: hash_nets(seed) for seed in settings.seeds}
-    files = seeds.open_scratch(name, recipe, setting, sizes, manifest, inputs=nets)
+    files = seeds.open_scratch(name, recipe, setting, networks.facts(name, sizes), manifest, inputs=nets)
     job = partial(
-        train_whole if trains_nets else train_head,
-        TrainedNets(name, sizes, manifest, tensors.FOLDER.absolute(), runs.MODELS.absolute()),
+        train_seed,
+        TrainedNets(name, sizes, manifest, store.FOLDER.absolute(), runs.MODELS.absolute()),
         recipe=recipe,
         setting=setting,
         files=files,
@@ -66,9 +62,17 @@ def main() -> None:
         name,
         outcomes,
         files.weights_path,
-        story=runs.story(recipe, sizes, manifest),
+        story=runs.story(name, recipe, sizes, manifest),
         circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
+
+
+def recipe_for(name: str, train: Train) -> Recipe:
+    """That of whole networks, or of heads alone where the nets are frozen."""
+    recipe = seeds.recipe_of(train)
+    if fusions.load(name).trains_nets:
+        return recipe
+    return replace(recipe, epochs=train.late.epochs, learning_rate=train.late.learning_rate)
 
 
 def hash_nets(seed: int) -> str:
@@ -76,7 +80,7 @@ def hash_nets(seed: int) -> str:
     hashes = []
     for sensor in SENSORS:
         path = runs.weights_path(runs.MODELS, sensor, seed)
-        runs.require_weights(path)
+        runs.require_file(path)
         with path.open("rb") as file:
             hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
     return " ".join(hashes)
@@ -122,7 +126,7 @@ def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.d
     return CachedLogits(*logits, split.labels)
 
 
-def train_head(
+def train_seed(
     nets: TrainedNets,
     *,
     recipe: Recipe,
@@ -131,32 +135,11 @@ def train_head(
     seed: int,
     tell: Callable[[Report], None],
 ) -> Run:
-    """One seed; over logits that are computed once, unless augmentation changes what the nets see."""
+    """One seed; over logits that are computed once, if the nets are frozen and see the same inputs each epoch."""
     how = partial(seeds.train_one, recipe=recipe, setting=setting, files=files, seed=seed, tell=tell)
-    if recipe.augment.is_on:
-        return how(partial(nets.whole, seed), nets.splits, learner=attrgetter("fusion"))
+    if fusions.load(nets.name).trains_nets or recipe.augment.is_on:
+        return how(partial(nets.whole, seed), nets.splits, learner=attrgetter("trained"))
     return how(nets.head, partial(nets.logits, seed, setting.device))
-
-
-def train_whole(
-    nets: TrainedNets,
-    *,
-    recipe: Recipe,
-    setting: Setting,
-    files: Scratch,
-    seed: int,
-    tell: Callable[[Report], None],
-) -> Run:
-    """One seed of a fusion whose nets go on learning, from where their own training left them."""
-    return seeds.train_one(
-        partial(nets.whole, seed),
-        nets.splits,
-        recipe=recipe,
-        setting=setting,
-        files=files,
-        seed=seed,
-        tell=tell,
-    )
 
 
 if __name__ == "__main__":

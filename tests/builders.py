@@ -104,7 +104,7 @@ def range_image(number: int) -> np.ndarray:
     return range_m
 
 
-def store(
+def stored_as(
     field: str, convert: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[int, fo.Sample, fo.Sample], None]:
     def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:

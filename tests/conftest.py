@@ -16,8 +16,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from stages import export
-from stages.lib import datasets, params, tensors
-from stages.lib.manifest import Manifest
+from stages.lib import params, store
+from stages.lib.intake import datasets
+from stages.lib.store.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
 PANDASET = ROOT.parent / "shared" / "realdata" / "pandaset"
@@ -228,7 +229,7 @@ def run_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
 ) -> Callable[..., Manifest]:
     """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
-    monkeypatch.setattr(tensors, "FOLDER", tmp_path / "tensors")
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "tensors")
 
     def exported(folder: Path, **values: object) -> Manifest:
         defaults = {

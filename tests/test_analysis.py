@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stages.lib import analysis
-from stages.lib.analysis import Finding, Findings
+from stages.lib.comparison import analysis
+from stages.lib.comparison.analysis import Finding, Findings
 
 
 def made_up(
@@ -21,6 +21,7 @@ def made_up(
     num_seeds: int = 10,
     split: str = "test",
     ignores: dict[str, list[str]] | None = None,
+    sizes_m: dict[str, float] | None = None,
 ) -> Findings:
     """Findings in which the most accurate fusion is the reference; what is not named is not decided."""
     kinds = {
@@ -42,7 +43,7 @@ def made_up(
             kind=kinds.get(name, "intermediate"),
             parameters_m=None
             if name == "prior"
-            else {"late": 26.3, "late_mean": 26.3, "rgb": 13.1, "lidar": 13.1}.get(name, 6.6),
+            else (sizes_m or {"late": 26.3, "late_mean": 26.3, "rgb": 13.1, "lidar": 13.1}).get(name, 6.6),
             trained={"prior": None, "late": 41, "late_mean": 0}.get(name, 6_600_000),
             loss=2 * (1 - accuracy),
             balanced_accuracy=accuracy,
@@ -82,6 +83,8 @@ CASES = {
     ),
     "unfrozen nets win": made_up({**WINNER, "late_finetuned": 0.97}, outcomes=WORSE, against_single="better"),
     "early wins": made_up({**WINNER, "early": 0.97}, outcomes=WORSE, against_single="better"),
+    "equal sizes": made_up(WINNER, sizes_m={"rgb": 3.3, "lidar": 3.3}),
+    "one fusion": made_up({"rgb": 0.8, "lidar": 0.85, "maximum": 0.85, "prior": 0.5}),
     "two fusions": made_up({"rgb": 0.8, "lidar": 0.85, "maximum": 0.85, "late": 0.9, "prior": 0.5}),
 }
 
@@ -124,6 +127,13 @@ def with_best_better(found: Findings) -> dict[str, Finding]:
     return found.models | {found.reference: replace(found.best, against_single="better")}
 
 
+def test_equal_sizes_explain_nothing() -> None:
+    for case, told in (("equal sizes", "size explains none"), ("one fusion", "the only fusion here")):
+        text = text_of(CASES[case])
+        assert told in text and "Of the largest fusions" not in text
+    assert "Of the largest fusions" in text_of(CASES["one clear winner"])
+
+
 def test_ties_are_called_ties() -> None:
     lines = " ".join(analysis.answer(CASES["all tied"]))
     assert "tied with addition and late: they differ by less than 0.01" in lines
@@ -159,7 +169,7 @@ def test_few_seeds_are_said_to_be_few() -> None:
 def test_fusion_that_harms_is_called_so() -> None:
     found = CASES["fusion worse than unimodal"]
     assert (
-        "LiDAR alone, the better single sensor on validation, has a balanced accuracy of 0.970"
+        "LiDAR alone, the more accurate sensor on validation, has a balanced accuracy of 0.970"
         in " ".join(analysis.answer(found))
     )
     assert "fusing harmed, significantly" in " ".join(analysis.answer(found))

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from stages.lib import fusions
+from stages.lib import catalogue, fusions, networks
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
 LIBRARY = sorted((ROOT / "stages" / "lib").rglob("*.py"))
 # The one module, or the few, that may import a heavy library.
 DOORS = {
-    "fiftyone": {"stages.lib.datasets"},
+    "fiftyone": {"stages.lib.intake.datasets"},
     "ruamel": {"stages.lib.params"},
     "matplotlib": {"stages.lib.plots.style", "stages.lib.plots.data", "stages.lib.plots.results"},
     "trimesh": {"stages.lib.scenes"},
-    "sklearn": {"stages.lib.guessing"},
+    "sklearn": {"stages.lib.evaluation.guessing"},
     "statsmodels": {"stages.lib.statistics"},
-    "distributed": {"stages.lib.seeds"},
+    "distributed": {"stages.lib.training.seeds"},
 }
+NEED_TORCH = {"train", "train_late", "evaluate"}
 # Never imported while training, not even by what training imports.
 NOT_IN_TRAINING = {"fiftyone", "pandas", "matplotlib", "sklearn", "scipy"}
 
@@ -101,6 +106,25 @@ def test_training_imports_nothing_that_it_does_not_need(stage: str) -> None:
     assert not found & NOT_IN_TRAINING
 
 
+@pytest.mark.parametrize("stage", sorted(path.stem for path in STAGES if path.stem not in NEED_TORCH))
+def test_torch_is_imported_by_those_that_need_it(stage: str) -> None:
+    """It takes two seconds in every process; so does what it imports to count operations, if let."""
+    found = {module.split(".")[0] for module in reachable(ROOT / "stages" / f"{stage}.py")}
+    assert "torch" not in found
+
+
+def test_counting_operations_imports_no_compiler() -> None:
+    program = (
+        "import sys, torch\nfrom stages.lib.evaluation import cost\nfrom stages.lib import catalogue, networks\n"
+        "cost.count(networks.build('addition', catalogue._NOTEBOOK), catalogue._NOTEBOOK)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "False\n"
+
+
 def stage_entries() -> dict[str, tuple[str, list[str]]]:
     """By name in dvc.yaml: the stage's module and its `deps:`."""
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -138,7 +162,25 @@ def test_deps_list_every_local_module(name: str) -> None:
         for file in listed - needed - folders
         if file.suffix == ".py" and file.parent.name != "fusions"
     }
+    # Fusions are loaded by name.
+    unused |= {
+        folder.relative_to(ROOT).as_posix()
+        for folder in folders
+        if folder.is_relative_to(ROOT / "stages") and folder.name != "fusions"
+        if not any(folder in file.parents for file in needed)
+    }
     assert not unused, f"dvc.yaml: {name} depends on {sorted(unused)} without importing it"
+
+
+@pytest.mark.parametrize("left_out", [set(), {"synthesize"}], ids=["built-in dataset", "own dataset"])
+def test_every_stage_comes_after_check(left_out: set[str]) -> None:
+    """So that a slip in params.yaml ends a run before anything is trained, or deleted."""
+    with Repo(ROOT) as repo:
+        graph = repo.index.graph  # from a stage to those that it depends on
+        graph = graph.subgraph(stage for stage in graph if stage.name not in left_out)
+        checked = {stage.name for stage in graph if "check" in {s.name for s in nx.descendants(graph, stage)}}
+        assert checked == {stage.name for stage in graph} - {"check"}
+        assert len(graph) > len(STAGES)
 
 
 @pytest.mark.parametrize("kind", ["intermediate", "late"])
@@ -151,22 +193,37 @@ def test_deps_list_what_operators_import(stage: str, kind: str) -> None:
     for name in names:
         for module in reachable(ROOT / "stages" / "lib" / "fusions" / f"{name}.py"):
             local = source_path(module) if module.startswith("stages") else None
-            if local and local.stat().st_size:
-                assert local.relative_to(ROOT).as_posix() in deps, f"{name} imports {module}"
+            if local and local.stat().st_size and local.name != "params.py":
+                places = {place.relative_to(ROOT).as_posix() for place in (local, local.parent)}
+                assert places & set(deps), f"{name} imports {module}"
 
 
 @pytest.mark.parametrize("kind", ["unimodal", "intermediate", "late"])
-def test_training_depends_on_every_setting_that_matters(kind: str) -> None:
-    from stages.lib.params import LateHead, Train
+def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
+    from stages.lib.params import Network, Train
 
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = set(pipeline[f"train_{kind}"]["do"]["params"])
+    elsewhere = {
+        "unimodal": {"late_hidden", "fuse_after"},
+        "intermediate": {"unimodal_channels", "late_hidden"},
+        "late": {"fuse_after"},
+    }[kind]
+    network = {f"network.{key}" for key in set(Network.__dataclass_fields__) - elsewhere}
+    sample = {"unimodal": "rgb", "intermediate": "mmtm", "late": "late"}[kind]
+    kept = networks.facts(sample, catalogue._NOTEBOOK)
+    assert network == {f"network.{key}" for key in kept if key in Network.__dataclass_fields__}
+    evaluation = set(pipeline[f"evaluate_{kind}"]["do"]["params"])
+    assert evaluation == {
+        "seeds",
+        "evaluate",
+        "train.device",
+        "train.threads",
+    }  # the rest, its weights' story tells
     without_effect = {"workers", "backend", "scheduler", "save_every_s"}
-    own_for_late = {"epochs", "learning_rate"}
     expected = set(Train.__dataclass_fields__) - without_effect
     expected -= set() if kind == "late" else {"late"}
-    assert own_for_late == set(LateHead.__dataclass_fields__)
-    assert listed == {"seeds", "network"} | {f"train.{key}" for key in expected}
+    assert listed == {"seeds"} | network | {f"train.{key}" for key in expected}
 
 
 def test_every_setting_is_explained() -> None:

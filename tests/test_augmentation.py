@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.lib import augmentation
-from stages.lib.augmentation import Augmentation, Draws
+from stages.lib.training import augmentation
+from stages.lib.training.augmentation import Augmentation, Draws
 
 BLACK = torch.tensor([-1.0, -2.0, -3.0])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from stages.lib import calibration
-from stages.lib.predictions import SplitPredictions
+from stages.lib.comparison import calibration
+from stages.lib.evaluation.predictions import SplitPredictions
 
 
 def made_up(temperature: float, *, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,13 @@ import pytest
 from builders import write_dataset
 from PIL import Image
 
-from stages.lib import checks, decoding, inspection, lidar, tensors
-from stages.lib.checks import DataChecks, OrientationCheck
-from stages.lib.manifest import Manifest
-from stages.lib.tensors import Split
+from stages.lib import lidar, store
+from stages.lib.intake import checks, decoding, inspection
+from stages.lib.intake.checks import DataChecks, OrientationCheck
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import pictures
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
 from stages.lib.terminal import UserError
 
 
@@ -38,7 +41,7 @@ def test_all_errors_are_shown_at_once(tmp_path: Path, run_export: Callable[..., 
     assert len(lines) == 4
     for part in ("001.png: unreadable picture", "007: array of shape (2, 24, 24)", "010", "3 errors in all"):
         assert any(part in line for line in lines), lines
-    assert not (tensors.FOLDER / "manifest.json").exists()
+    assert not (store.FOLDER / "manifest.json").exists()
 
 
 def test_faulty_groups_can_be_skipped_and_are_counted(
@@ -138,10 +141,10 @@ def test_skipping_copies_takes_them_from_training(
     assert sum(manifest.counts["test"].values()) == 6
     assert sum(manifest.counts["train"].values()) == 17
     # It has gone from the tensors too, and its neighbours have kept their places.
-    split, groups = Split(tensors.FOLDER, manifest, "train"), tensors.read_groups(tensors.FOLDER, "train")
+    split, groups = Split(store.FOLDER, manifest, "train"), stored_groups.read(store.FOLDER, "train")
     assert split.labels.tolist() == [group.label for group in groups] and len(split) == 17
     for index, group in enumerate(groups):
-        rgb, _ = split.stored(index)
+        rgb, _ = pictures.read(store.FOLDER, manifest, "train", index)
         pixels = np.asarray(Image.open(folder / "data" / f"{Path(group.group).name}.png"))
         assert np.array_equal(np.moveaxis(rgb, 0, -1), pixels)
 
@@ -240,7 +243,7 @@ def test_real_data_raise_no_false_alarm(pandaset: Path, run_export: Callable[...
     assert not any("better (" in text for text in manifest.warnings), manifest.warnings
     assert any("no orientation can be told from the data" in text for text in manifest.warnings)
     assert any("returns farther away than" in text for text in manifest.warnings)
-    assert len(Split(tensors.FOLDER, manifest, "train")) == 176
+    assert len(Split(store.FOLDER, manifest, "train")) == 176
 
 
 def test_a_flood_of_errors_stays_readable() -> None:

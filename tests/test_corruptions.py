@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from stages.lib import corruptions, params
-from stages.lib.corruptions import CORRUPTIONS
+from stages.lib import params
+from stages.lib.evaluation import corruptions
+from stages.lib.evaluation.corruptions import CORRUPTIONS
 
 ALL = [(sensor, name) for sensor, by_name in CORRUPTIONS.items() for name in by_name]
 

@@ -15,12 +15,15 @@ from bson import ObjectId
 from builders import write_dataset
 from PIL import Image
 
-from stages.lib import manifest as manifests
-from stages.lib import splits, tensors
-from stages.lib.checks import DataChecks
-from stages.lib.datasets import Group
-from stages.lib.manifest import Manifest
-from stages.lib.tensors import Split
+from stages.lib import store
+from stages.lib.intake import splits
+from stages.lib.intake.checks import DataChecks
+from stages.lib.intake.datasets import Group
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import manifest as manifests
+from stages.lib.store import pictures
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
 from stages.lib.terminal import UserError
 
 
@@ -31,12 +34,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(plain)
-    groups = tensors.read_groups(tensors.FOLDER, "train")
-    split = Split(tensors.FOLDER, manifest, "train")
+    groups = stored_groups.read(store.FOLDER, "train")
+    split = Split(store.FOLDER, manifest, "train")
     assert len(groups) == len(split) == 18
     media = plain / "data"
     for index, group in enumerate(groups):
-        rgb, xyza = split.stored(index)
+        rgb, xyza = pictures.read(store.FOLDER, manifest, "train", index)
         picture = np.asarray(Image.open(media / f"{Path(group.group).name}.png"))
         assert np.array_equal(np.moveaxis(rgb, 0, -1), picture)
         assert group.returns == int(xyza[3].sum()) > 0
@@ -47,23 +50,29 @@ def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., M
 
 
 def test_shards_fill_up_and_read_as_one(plain: Path, run_export: Callable[..., Manifest]) -> None:
-    whole = Split(tensors.FOLDER, run_export(plain), "train").batch(range(18))
+    whole = Split(store.FOLDER, run_export(plain), "train").batch(range(18))
     manifest = run_export(plain, export__shard_groups=5)
     assert len(manifest.shards["train"]) == 4
-    split = Split(tensors.FOLDER, manifest, "train")
+    split = Split(store.FOLDER, manifest, "train")
     for left, right in zip(whole, split.batch(range(18)), strict=True):
         assert torch.equal(left, right)
     for left, right in zip(whole, split.batch([17, 0, 5]), strict=True):
         assert torch.equal(left[[17, 0, 5]], right)
+    for index in (0, 4, 5, 17):
+        rgb, _ = split.measured([index])
+        seen, _ = pictures.read(store.FOLDER, manifest, "train", index)
+        assert torch.equal(rgb[0] * 255, torch.from_numpy(seen).float())
+    with pytest.raises(IndexError):
+        pictures.read(store.FOLDER, manifest, "train", 18)
 
 
 def test_raw_and_normalised_inputs(plain: Path, run_export: Callable[..., Manifest]) -> None:
-    raw = Split(tensors.FOLDER, run_export(plain, export__normalize=False), "train")
-    rgb, xyza = raw.batch(range(18))
-    stored_rgb, stored_xyza = raw.stored(3)
+    manifest = run_export(plain, export__normalize=False)
+    rgb, xyza = Split(store.FOLDER, manifest, "train").batch(range(18))
+    stored_rgb, stored_xyza = pictures.read(store.FOLDER, manifest, "train", 3)
     assert torch.equal(rgb[3], torch.from_numpy(stored_rgb).float() / 255)
     assert torch.equal(xyza[3], torch.from_numpy(stored_xyza))
-    rgb, xyza = Split(tensors.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
+    rgb, xyza = Split(store.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
     assert rgb.mean(dim=(0, 2, 3)).abs().max() < 1e-4
     assert (rgb.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
     centroids = xyza[:, :3].sum(dim=(2, 3)) / xyza[:, 3:].sum(dim=(2, 3))
@@ -93,15 +102,14 @@ def test_pictures_of_any_size_and_colour(
 ) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", mode=mode, size=(20, 30)), export__image_size=16)
     assert manifest.channels["rgb"] == channels
-    rgb, xyza = Split(tensors.FOLDER, manifest, "train").batch([0])
+    rgb, xyza = Split(store.FOLDER, manifest, "train").batch([0])
     assert rgb.shape == (1, channels, 16, 16) and xyza.shape == (1, 4, 16, 16)
 
 
 def test_orientation_turns_the_raster(plain: Path, run_export: Callable[..., Manifest]) -> None:
-    as_is = Split(tensors.FOLDER, run_export(plain), "train").stored(0)[1]
-    turned = Split(
-        tensors.FOLDER, run_export(plain, dataset__lidar__orientation="rotate-90"), "train"
-    ).stored(0)[1]
+    as_is = pictures.read(store.FOLDER, run_export(plain), "train", 0)[1]
+    turned = run_export(plain, dataset__lidar__orientation="rotate-90")
+    turned = pictures.read(store.FOLDER, turned, "train", 0)[1]
     assert np.array_equal(turned, np.rot90(as_is, k=-1, axes=(1, 2)))
 
 
@@ -239,5 +247,5 @@ def test_real_data(pandaset: Path, run_export: Callable[..., Manifest]) -> None:
     assert len(manifest.classes) == manifest.num_logits == 7
     assert manifest.channels == {"rgb": 3, "lidar": 4}
     assert [sum(manifest.counts[split].values()) for split in manifests.SPLITS] == [176, 89, 67]
-    stored = json.loads((tensors.FOLDER / manifests.FILE).read_text())
+    stored = json.loads((store.FOLDER / manifests.FILE).read_text())
     assert stored["digest"] == manifest.digest

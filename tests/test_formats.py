@@ -8,34 +8,36 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
-from builders import ANGLES, range_image, store, to_xyz, to_xyza, write_dataset
+from builders import ANGLES, range_image, stored_as, to_xyz, to_xyza, write_dataset
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import lidar, tensors
-from stages.lib.manifest import Manifest
-from stages.lib.tensors import Split
+from stages.lib import lidar, store
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import pictures
+from stages.lib.store.manifest import Manifest
 from stages.lib.terminal import UserError
 
 
-def expected(group: tensors.Group) -> np.ndarray:
+def expected(group: stored_groups.Group) -> np.ndarray:
     return lidar.xyza_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
 
 
 def assert_cache_is_right(manifest: Manifest, tolerance: float = 1e-5) -> None:
     """Every group of the training split holds the raster that its ranges and angles give."""
-    split = Split(tensors.FOLDER, manifest, "train")
-    groups = tensors.read_groups(tensors.FOLDER, "train")
+    groups = stored_groups.read(store.FOLDER, "train")
     assert len(groups) == 18
     for index, group in enumerate(groups):
-        assert np.allclose(split.stored(index)[1], expected(group), atol=tolerance)
+        assert np.allclose(
+            pictures.read(store.FOLDER, manifest, "train", index)[1], expected(group), atol=tolerance
+        )
 
 
 @pytest.mark.parametrize(("form", "convert"), [("xyza", to_xyza), ("xyz", to_xyz)])
 def test_arrays_of_points(
     tmp_path: Path, run_export: Callable[..., Manifest], form: str, convert: Callable[..., np.ndarray]
 ) -> None:
-    folder = write_dataset(tmp_path / "data", change=store("points", convert))
+    folder = write_dataset(tmp_path / "data", change=stored_as("points", convert))
     assert_cache_is_right(run_export(folder, dataset__lidar__format=form, dataset__lidar__field="points"))
 
 
@@ -49,7 +51,7 @@ def test_range_images(tmp_path: Path, run_export: Callable[..., Manifest], place
         },
         "file": {},
     }[place]
-    folder = write_dataset(tmp_path / "data", change=store("range", lambda range_m: range_m), info=info)
+    folder = write_dataset(tmp_path / "data", change=stored_as("range", lambda range_m: range_m), info=info)
     if place == "file":
         for name in ("azimuth", "zenith"):
             np.save(folder / f"{name}.npy", ANGLES)
@@ -57,7 +59,7 @@ def test_range_images(tmp_path: Path, run_export: Callable[..., Manifest], place
 
 
 def test_range_images_without_angles(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
-    folder = write_dataset(tmp_path / "data", change=store("range", lambda range_m: range_m))
+    folder = write_dataset(tmp_path / "data", change=stored_as("range", lambda range_m: range_m))
     with pytest.raises(UserError, match="no angles for this range image"):
         run_export(folder, dataset__lidar__format="range", dataset__lidar__field="range")
 
@@ -98,7 +100,7 @@ def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encod
 
 
 def test_the_nearest_point_wins() -> None:
-    from stages.lib import scans
+    from stages.lib.intake import scans
 
     points = np.array([[0, 20, 0], [0, 10, 0], [0, 30, 0], [np.nan, 1, 1], [0, 60, 0]], dtype=np.float32)
     view = scans.FieldOfView((-0.1, 0.1), (-0.1, 0.1))
@@ -113,15 +115,16 @@ def sixteen_bit(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
 
 def test_sixteen_bit_pictures(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", change=sixteen_bit))
-    groups = tensors.read_groups(tensors.FOLDER, "train")
-    split = Split(tensors.FOLDER, manifest, "train")
+    groups = stored_groups.read(store.FOLDER, "train")
     assert manifest.channels["rgb"] == 1
     for index, group in enumerate(groups):
-        assert set(split.stored(index)[0].ravel().tolist()) == {int(Path(group.group).name) + 1}
+        assert set(pictures.read(store.FOLDER, manifest, "train", index)[0].ravel().tolist()) == {
+            int(Path(group.group).name) + 1
+        }
 
 
 def test_jpegs_are_read_and_turned_as_their_exif_says(tmp_path: Path) -> None:
-    from stages.lib import pictures
+    from stages.lib.intake import pictures
 
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, :8] = 255
@@ -133,7 +136,7 @@ def test_jpegs_are_read_and_turned_as_their_exif_says(tmp_path: Path) -> None:
 
 
 def test_wide_pictures_keep_their_proportions(tmp_path: Path) -> None:
-    from stages.lib import pictures
+    from stages.lib.intake import pictures
 
     Image.new("RGB", (40, 20), "white").save(tmp_path / "a.png")
     read = pictures.read_picture(tmp_path / "a.png", 16, 1000).rgb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,20 +11,27 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from safetensors.torch import save_file
 from test_networks import NOTEBOOK, SEVEN_CLASSES
+from test_report import Results, manifest_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.lib import catalogue, fusions, networks, params
-from stages.lib.fusions.base import IntermediateFusion, LateFusion
-from stages.lib.networks import Architecture
+from stages import train_late
+from stages.lib import catalogue, fusions, networks
+from stages.lib.evaluation import cost
+from stages.lib.networks import Architecture, tokens
+from stages.lib.networks.operators import IntermediateFusion, LateFusion
+from stages.lib.params import SENSORS
+from stages.lib.terminal import UserError
+from stages.lib.training import runs
 
 INTERMEDIATE = [
     name for name in fusions.names("intermediate") if issubclass(fusions.load(name), IntermediateFusion)
 ]
 JOINT = fusions.names(*fusions.JOINT)
 LATE = fusions.names("late")
-LEARNED_TOGETHER = [*JOINT, *(name for name in LATE if getattr(fusions.load(name), "trains_nets", False))]
+LEARNED_TOGETHER = [*JOINT, *(name for name in LATE if fusions.load(name).trains_nets)]
 SMALL = Architecture(
     rgb_channels=3,
     lidar_channels=4,
@@ -297,6 +305,87 @@ def test_matched_networks_have_the_same_size(fuse_after: int) -> None:
     assert networks.sized("addition", NOTEBOOK) is NOTEBOOK
 
 
+@pytest.mark.parametrize(
+    ("name", "places", "layers"), [("cross_attention", 64, 2), ("bottleneck_attention", 68, 4)]
+)
+def test_operations_of_attention_are_counted(name: str, places: int, layers: int) -> None:
+    """Beside addition's, two operations for each weight and place, and for each pair of places and channel."""
+    count, channels = cost.count, NOTEBOOK.intermediate_channels[-1]
+    beside = count(built(name, NOTEBOOK).eval(), NOTEBOOK).flops_m
+    beside -= count(built("addition", NOTEBOOK).eval(), NOTEBOOK).flops_m
+    matrices = 4 + (2 if name == "bottleneck_attention" else 0)  # of attention, and of the perceptron
+    products = places * matrices * channels**2 + 2 * places**2 * channels
+    assert beside == pytest.approx(2 * layers * products / 1e6, rel=1e-6)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bottlenecks_carry_each_sensor_to_the_other(layers: int) -> None:
+    """From the second layer on: until then the output is a sum of what was made of each sensor alone."""
+    torch.manual_seed(0)
+    fusion = fusions.load("bottleneck_attention")(6).double().eval()
+    fusion.rgb_layers, fusion.lidar_layers = fusion.rgb_layers[:layers], fusion.lidar_layers[:layers]
+    (rgb, lidar), (other_rgb, other_lidar) = (
+        [sensor.double() for sensor in maps()],
+        [sensor.double() for sensor in maps()],
+    )
+    with torch.no_grad():
+        same = fusion(rgb, lidar) + fusion(other_rgb, other_lidar)
+        crossed = fusion(rgb, other_lidar) + fusion(other_rgb, lidar)
+    difference = float((same - crossed).abs().max())
+    assert difference < 1e-10 if layers == 1 else difference > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("class Sum(IntermediateFusion): ...", r"half_sum\.py: its fusion has to be a class named HalfSum"),
+        (
+            "class HalfSum(nn.Module): ...",
+            "derives from IntermediateFusion, StreamFusion, EarlyFusion or LateFusion",
+        ),
+        ("class HalfSum(", r"half_sum\.py, line 1: '\(' was never closed"),
+    ],
+)
+def test_a_file_without_its_fusion_is_told(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_sum.py").write_text(source)
+    monkeypatch.setattr(fusions, "_FOLDER", tmp_path)
+    with pytest.raises(UserError, match=message):
+        fusions.names("intermediate")
+
+
+def test_what_operators_share_is_no_fusion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halves.py").write_text("class Half:\n    pass\n\ndef half(x): return x / 2\n")
+    (tmp_path / "half_sum.py").write_text("from . import base\nclass HalfSum(base.LateFusion): ...\n")
+    monkeypatch.setattr(fusions, "_FOLDER", tmp_path)
+    assert fusions.names(*fusions.KINDS) == fusions.names("late") == ["half_sum"]
+
+
+def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
+    """Whose weights lie in models/; all of it trains, and comes back from its own file."""
+    models, nets = tmp_path / "models", {}
+    for sensor in SENSORS:
+        nets[sensor] = built(sensor, SMALL, seed=5)
+        path = runs.weights_path(models, sensor, 7)
+        path.parent.mkdir(parents=True)
+        save_file(nets[sensor].state_dict(), path)
+    data = manifest_of(Results({}), {split: [] for split in ("train", "validation", "test")})
+    whole = train_late.TrainedNets("late_finetuned", SMALL, data, tmp_path, models).whole(7)
+    for sensor, net in zip(SENSORS, (whole.rgb_net, whole.lidar_net), strict=True):
+        for name, weight in net.state_dict().items():
+            assert torch.equal(weight, nets[sensor].state_dict()[name])
+    assert all(weight.requires_grad for weight in whole.parameters())
+    with torch.no_grad():
+        for weight in whole.parameters():
+            weight.add_(1)
+    path = runs.weights_path(models, "late_finetuned", 7)
+    path.parent.mkdir()
+    save_file(whole.trained.state_dict(), path)
+    loaded = runs.load_network("late_finetuned", 7, SMALL, models)
+    assert torch.equal(loaded(*inputs(SMALL)), whole(*inputs(SMALL)))
+
+
 def test_low_rank_is_the_sum_over_ranks() -> None:
     """Against Liu et al.'s formula at each place: products of factors on vectors with a 1 appended."""
     torch.manual_seed(0)
@@ -366,6 +455,49 @@ def test_film_modulates_either_sensor_by_the_other() -> None:
             assert torch.allclose(fused[sample, c], expected, atol=1e-5)
 
 
+def test_gated_weighs_either_sensor_by_the_gate() -> None:
+    """Against Arevalo et al.'s formula at each place."""
+    torch.manual_seed(0)
+    fusion = fusions.load("gated")(3)
+    rgb, lidar = maps(2, 3, 4, 5)
+    fused = fusion(rgb, lidar)
+
+    def at(layer: nn.Conv2d, features: Tensor) -> Tensor:
+        return layer.weight[:, :, 0, 0] @ features + layer.bias
+
+    for sample in range(2):
+        for i in range(4):
+            for j in range(5):
+                v, u = rgb[sample, :, i, j], lidar[sample, :, i, j]
+                z = torch.sigmoid(at(fusion.gate, torch.cat([v, u])))
+                expected = z * torch.tanh(at(fusion.rgb_features, v))
+                expected = expected + (1 - z) * torch.tanh(at(fusion.lidar_features, u))
+                assert torch.allclose(fused[sample, :, i, j], expected, atol=1e-5)
+
+
+def test_cross_attention_asks_the_other_sensor() -> None:
+    """Against the formula, head by head: queries of one sensor, keys and values of the other."""
+    torch.manual_seed(0)
+    fusion = fusions.load("cross_attention")(8).eval()
+    rgb, lidar = maps(1, 8, 2, 3)
+    r, l = (tokens.to_tokens(part)[0] for part in (rgb, lidar))  # noqa: E741
+
+    def attended(layer: nn.MultiheadAttention, q: Tensor, m: Tensor) -> Tensor:
+        weights, biases = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+        query, key, value = (
+            part @ weight.T + bias for part, weight, bias in zip((q, m, m), weights, biases, strict=True)
+        )
+        heads = [
+            torch.softmax(query[:, at] @ key[:, at].T / 4**0.5, dim=1) @ value[:, at]
+            for at in (slice(0, 4), slice(4, 8))
+        ]
+        return layer.out_proj(torch.cat(heads, dim=1))
+
+    expected = fusion.rgb_norm(r + attended(fusion.rgb_attention, r, l))
+    expected = expected + fusion.lidar_norm(l + attended(fusion.lidar_attention, l, r))
+    assert torch.allclose(fusion(rgb, lidar)[0].flatten(1).T, expected, atol=1e-5)
+
+
 def test_simple_operators() -> None:
     rgb, lidar = torch.tensor([[[[2.0]]]]), torch.tensor([[[[3.0]]]])
     assert fusions.load("maximum")(1)(rgb, lidar).item() == 3
@@ -378,10 +510,15 @@ def test_simple_operators() -> None:
     product = fusions.load("late_product")(2, 10)
     nn.init.constant_(product.log_temperatures, float(torch.tensor(2.0).log()))
     assert torch.allclose(product(*logits), torch.tensor([[3.0, -0.5]]))
+    linear = fusions.load("late_linear")(1, 10)
+    linear.linear.weight.data, linear.linear.bias.data = torch.tensor([[2.0, 10.0]]), torch.tensor([0.5])
+    assert linear(torch.tensor([[1.0]]), torch.tensor([[3.0]])).item() == 32.5
+    (stacked,) = fusions.load("early")(1, 1, (4,)).start(rgb, lidar)
+    assert stacked.flatten().tolist() == [2, 3]
 
 
 def test_attention_knows_places() -> None:
-    """Without positions, exchanging two places of both sensors would exchange the same two of the result."""
+    """Without positions, turning both sensors' maps upside down would turn the result upside down."""
     for name in ("cross_attention", "bottleneck_attention"):
         torch.manual_seed(0)
         fusion = fusions.load(name)(8).eval()
@@ -403,7 +540,7 @@ def xor_task(count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def accuracy_on_xor(network: nn.Module) -> float:
-    """Of the first 64 samples, which it learns from, on 256 others."""
+    """Share of 256 new samples that it gets right after learning from 64."""
     rgb, lidar, labels = xor_task(64)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for _ in range(150):
@@ -427,9 +564,9 @@ def test_exclusive_or_needs_both_sensors(name: str) -> None:
 
 def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
     """A late fusion without parameters has one epoch, whose weights are an empty file's."""
-    from stages.lib import scratch, training
-    from stages.lib.augmentation import Augmentation
-    from stages.lib.training import CachedLogits, Recipe
+    from stages.lib import training
+    from stages.lib.training import CachedLogits, Recipe, scratch
+    from stages.lib.training.augmentation import Augmentation
 
     head = fusions.load("late_mean")(1, 10)
     logits = torch.tensor([[2.0], [-2.0]])
@@ -453,18 +590,25 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     lines = capsys.readouterr().out.splitlines()
     for name in [*JOINT, *LATE]:
         (line,) = [line for line in lines if line.split() and line.split()[0] == name]
-        assert fusions.kind(name) in line
+        assert fusions.kind(name) in line and fusions.describe(name).formula[:20] in line
     assert any("6,615,851" in line and line.startswith("addition") for line in lines)
 
 
 def test_the_page_is_current() -> None:
     """`python -m stages.lib.catalogue` writes it."""
-    assert catalogue.PAGE.read_text() == catalogue.page(params.load().network)
+    assert catalogue.PAGE.read_text() == catalogue.page()
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
 def test_every_operator_describes_itself(name: str) -> None:
     described = fusions.describe(name)
     assert len(described.summary) > 20
-    told = (described.strength, described.limitation, described.parameters, described.source)
+    told = (
+        described.formula,
+        described.strength,
+        described.limitation,
+        described.parameters,
+        described.source,
+    )
     assert "not told" not in told
+    assert re.search(r"\by\[[^]]+\] = ", described.formula), "the result with its shape"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import pictures, scans
+from stages.lib.intake import pictures, scans
 from stages.lib.terminal import UserError
 
 MAX_PIXELS = 64 * 64

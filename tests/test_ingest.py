@@ -14,9 +14,9 @@ import pytest
 from builders import ANGLES, write_raw
 from conftest import ROOT, Project
 
-from stages.lib import ingest, lidar, tensors
-from stages.lib.manifest import Manifest
-from stages.lib.tensors import Split
+from stages.lib import ingest, lidar, store
+from stages.lib.store.manifest import Manifest
+from stages.lib.store.tensors import Split
 from stages.lib.terminal import UserError
 
 RAW_ANGLES = ANGLES.astype(np.float32)
@@ -101,7 +101,7 @@ def test_the_pipeline_takes_it(broken: tuple[Path, Path, str], run_export: Calla
     manifest = run_export(broken[1], **orientation)
     assert manifest.classes == ["cubes", "spheres"] and manifest.channels == {"rgb": 4, "lidar": 4}
     assert sum(sum(counts.values()) for counts in manifest.counts.values()) == 27
-    assert len(Split(tensors.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
+    assert len(Split(store.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
 
 
 def test_a_relative_path_and_the_same_bytes_again(

@@ -21,7 +21,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from stages.lib import guessing, metrics, resampling, statistics
+from stages.lib import metrics, resampling, statistics
+from stages.lib.evaluation import guessing
 from stages.lib.resampling import Draws
 from stages.lib.statistics import Accuracies, Contrast
 

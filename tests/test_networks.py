@@ -9,6 +9,7 @@ import torch
 
 from stages.lib import fusions, networks
 from stages.lib.networks import Architecture
+from stages.lib.terminal import UserError
 
 NOTEBOOK = Architecture(
     rgb_channels=4,
@@ -62,6 +63,15 @@ def test_initial_weights_have_the_variance_that_was_asked_for(name: str) -> None
             fan_in = layer.weight[0].numel()
             if layer.weight.numel() > 1000:
                 assert float(layer.weight.detach().var()) * fan_in == pytest.approx(variance, rel=0.1)
+
+
+def test_initial_weights_of_attention_too() -> None:
+    """Queries, keys and values lie in one matrix, which PyTorch starts by Glorot's rule."""
+    for init, variance in (("pytorch", 1 / 2), ("lecun", 1.0)):
+        torch.manual_seed(0)
+        network = networks.build("cross_attention", replace(NOTEBOOK, init=init))
+        weight = network.fusion.rgb_attention.in_proj_weight.detach()
+        assert float(weight.var()) * weight.shape[1] == pytest.approx(variance, rel=0.05)
 
 
 def test_late_fusion_trains_41_weights() -> None:
@@ -131,6 +141,16 @@ def test_unimodal_nets_see_their_own_sensor_only() -> None:
     ):
         net = networks.build(name, NOTEBOOK)
         assert torch.equal(net(*inputs), net(*blind))
+
+
+def test_sizes_that_cannot_be_matched_are_refused() -> None:
+    """With few and narrow blocks, and heads of few units, one unit more or less is a few hundredths of the net."""
+    sizes = replace(NOTEBOOK, intermediate_channels=(4, 6, 8), hidden=(21, 10), match_parameters=True)
+    with pytest.raises(
+        UserError, match=r"network\.match_parameters: concatenation comes no closer to [\d,]+ par"
+    ):
+        networks.build("concatenation", sizes)
+    networks.build("concatenation", replace(sizes, hidden=(1000, 100)))
 
 
 def test_unknown_fusion_is_refused() -> None:

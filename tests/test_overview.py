@@ -12,10 +12,13 @@ from builders import write_dataset
 from conftest import Project
 from PIL import Image
 
-from stages.lib import inspection, lidar, overview, tensors
-from stages.lib.manifest import Manifest
-from stages.lib.overview import Overview
+from stages.lib import lidar, store
+from stages.lib.intake import inspection, overview
+from stages.lib.intake.overview import Overview
 from stages.lib.plots.style import Figure
+from stages.lib.store import groups as stored_groups
+from stages.lib.store import pictures
+from stages.lib.store.manifest import Manifest
 
 FIGURES = ["class_balance", "histograms", "samples_test", "samples_train", "samples_validation"]
 
@@ -75,21 +78,20 @@ def sheet_of(figure: Figure) -> np.ndarray:
 def test_contact_sheet_shows_each_class(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     """Pictures over depth views, a band of rows for each class, as they lie in the cache."""
     manifest = run_export(write_dataset(tmp_path / "data"))
-    figure = overview.contact_sheet(tensors.FOLDER, manifest, "validation")
+    figure = overview.contact_sheet(store.FOLDER, manifest, "validation")
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["ball\nRGB", "LiDAR", "cone\nRGB", "LiDAR", "cube\nRGB", "LiDAR"]
     sheet = sheet_of(figure)
-    stored = tensors.Split(tensors.FOLDER, manifest, "validation")
-    groups = tensors.read_groups(tensors.FOLDER, "validation")
+    groups = stored_groups.read(store.FOLDER, "validation")
     first = next(i for i, group in enumerate(groups) if group.label == 0)
-    rgb, xyza = stored.stored(first)
+    rgb, xyza = pictures.read(store.FOLDER, manifest, "validation", first)
     assert np.array_equal(sheet[:24, :24], np.moveaxis(rgb, 0, -1))
     assert np.array_equal(sheet[25:49, :24].any(axis=-1), xyza[3] > 0)
 
 
 def test_figures_are_written_with_the_cache(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     run_export(write_dataset(tmp_path / "data"))
-    paths = sorted((tensors.FOLDER / tensors.PICTURES).glob("*.png"))
+    paths = sorted((store.FOLDER / store.PICTURES).glob("*.png"))
     assert [path.stem for path in paths] == FIGURES
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("L"))
@@ -101,10 +103,9 @@ def test_figures_are_written_with_the_cache(tmp_path: Path, run_export: Callable
 def test_histograms_count_every_return(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data"))
     drawn = Overview(50.0)
-    split = tensors.Split(tensors.FOLDER, manifest, "train")
-    groups = tensors.read_groups(tensors.FOLDER, "train")
+    groups = stored_groups.read(store.FOLDER, "train")
     for index, group in enumerate(groups):
-        rgb, xyza = split.stored(index)
+        rgb, xyza = pictures.read(store.FOLDER, manifest, "train", index)
         (facts,) = inspection.inspect(rgb[None], xyza[None], 50.0)
         drawn.add("train", manifest.classes[group.label], facts)
     ranges, returns, brightness = drawn._histogram(manifest.classes, ["train"])

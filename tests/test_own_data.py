@@ -11,7 +11,7 @@ from builders import write_dataset
 from conftest import Project
 
 from stages.headline import TEST_METRICS
-from stages.lib import fusions, recipes
+from stages.lib import fusions, recipes, statistics
 
 
 def stages_run(output: str) -> list[str]:
@@ -74,8 +74,11 @@ def pretend_setup(clone: Project) -> None:
 
 def test_zoo(clone: Project) -> None:
     """`make zoo` trains, evaluates and compares fusions of all kinds, beside the committed run."""
-    for kinds, key in ((fusions.JOINT, "intermediate"), (["late"], "late")):
-        assert f"{key}=[{','.join(fusions.names(*kinds))}]" in recipes.ZOO
+    settings = dict(setting.split("=", 1) for setting in recipes.recipe("zoo"))
+    listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
+    assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
+    # The best of them against all others, and against both unimodal nets.
+    assert statistics.seeds_needed(len(listed) + 1) <= len(settings["seeds"].split(","))
     pretend_setup(clone)
     joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
     few = f"intermediate=[{','.join(joint)}] late=[{','.join(late)}]"  # of all of them, in a fraction of the time
@@ -95,6 +98,9 @@ def test_zoo(clone: Project) -> None:
     report = clone.text("reports/zoo/report.md")
     assert "so this run is exploratory" in report and "Early Fusion" in report
     assert "Units of the heads' first layer" in report
+    commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert f"\n`make zoo` in a clone of the Git revision that trained: {commit}. Seeds 0;" in report
+    assert "those of `make zoo`: seeds=[51,52,53,54,55,56,57,58,59,60], " in report
     assert all(path.stat().st_size < 200_000 for path in clone.path("reports/zoo/figures").glob("*.png"))
 
 
@@ -102,10 +108,13 @@ def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
     """`make notebook` leaves the committed run alone and reports beside it."""
     folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
     pretend_setup(clone)
+    clone.set(train__epochs=7)  # which nobody has committed, and the report must not hide
     output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
     assert "wrote reports/notebook/report.md" in output
-    assert clone.changed_files() == []
+    assert clone.changed_files() == ["params.yaml"]
     report = clone.text("reports/notebook/report.md")
+    assert "`make notebook` in a clone of the Git revision that trained: " in report
+    assert "with changes that were not committed" in report
     assert "cilp-assessment" in report
     for setting in ("Seeds 51;", "2 epochs", "batches of 32", "constant learning rate of 0.0001"):
         assert setting in report

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from stages import headline, report
-from stages.lib import comparison, comparison_files, evaluations, manifest, params, predictions, records
-from stages.lib.evaluations import Cost, Evaluation, Probes
-from stages.lib.manifest import Manifest, Normalization
+from stages.lib import metrics, params
+from stages.lib.comparison import files, findings
+from stages.lib.evaluation import evaluations, predictions
+from stages.lib.evaluation.evaluations import Cost, Evaluation, Probes
+from stages.lib.evaluation.predictions import Predictions
 from stages.lib.params import Params
-from stages.lib.predictions import Predictions
-from stages.lib.tensors import Group
+from stages.lib.store import manifest, records
+from stages.lib.store.groups import Group
+from stages.lib.store.manifest import Manifest, Normalization
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -50,6 +53,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     settings = replace(
         settings,
         seeds=list(range(results.num_seeds)),
+        intermediate=[name for name in results.strengths if name not in KINDS],
         report=replace(settings.report, draws=1000),
     )
     generator = np.random.default_rng(0)
@@ -65,7 +69,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     data = manifest_of(results, groups)
     (folder / "data/tensors").mkdir(parents=True)
     manifest.save(data, folder / "data/tensors")
-    for name in (*settings.model_names(), *comparison.BASELINES):
+    for name in (*settings.model_names(), *findings.BASELINES):
         found = [
             Predictions(seed, split, groups[split], logits(results, name, groups[split], generator))
             for seed in (settings.seeds if name in results.strengths else [0])
@@ -104,6 +108,36 @@ def manifest_of(results: Results, groups: dict[str, list[Group]]) -> Manifest:
     )
 
 
+@pytest.mark.parametrize("counts", [(5, 3, 4), (3, 3, 5), (0, 4, 2), (2, 0, 2), (0, 0, 1)])
+def test_rarer_class_is_that_of_the_metrics(counts: tuple[int, ...]) -> None:
+    groups = [
+        Group("test", "", "", label, returns=1, mean_range_m=1.0)
+        for label, count in enumerate(counts)
+        for _ in range(count)
+    ]
+    results = Results(strengths={}, classes=("bus", "car", "van"))
+    found = report.rarest(manifest_of(results, {"test": groups}), "test")
+    assert found == results.classes[metrics.rarer_class(np.array(counts))]
+
+
+def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On validation; although it is so sure of itself that its loss is the greater."""
+    monkeypatch.chdir(tmp_path)
+    honest = logits
+
+    def sure(results: Results, name: str, *others: Any) -> np.ndarray:
+        return (20 if name == "lidar" else 1) * honest(results, name, *others)
+
+    monkeypatch.setitem(globals(), "logits", sure)
+    settings, data = write(Results({"rgb": 0.8, "lidar": 1.2, "concatenation": 2.0, "late": 1.5}), tmp_path)
+    compared = findings.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    loss = {name: compared.models[name].metrics["validation"]["loss"].mean for name in ("rgb", "lidar")}
+    assert loss["lidar"] > loss["rgb"] and compared.single == "lidar"
+
+
+SIZES = {"rgb": 13_128_351, "lidar": 13_128_351, "concatenation": 13_015_851, "late": 26_256_743}
+
+
 def logits(results: Results, name: str, groups: list[Group], generator: np.random.Generator) -> np.ndarray:
     """Logits on the right side as far as the model is strong; the baselines' tell nothing."""
     labels = np.array([group.label for group in groups])
@@ -119,7 +153,9 @@ def logits(results: Results, name: str, groups: list[Group], generator: np.rando
 
 def evaluation(name: str, found: list[Predictions], results: Results) -> Evaluation:
     kind = KINDS.get(name, "intermediate" if name in results.strengths else "baseline")
-    cost = Cost(*(5 * [None])) if kind == "baseline" else Cost(6_615_851, 6_615_851, 25.2, 119.9, 1000)
+    size = SIZES.get(name, 6_615_851)
+    trained = 41 if kind == "late" else size
+    cost = Cost(*(5 * [None])) if kind == "baseline" else Cost(size, trained, size / 2**18, 119.9, 1000)
     sensors = [name] if kind == "unimodal" else ["rgb", "lidar"]
     clean = 0.9
     probes = Probes(
@@ -170,9 +206,9 @@ def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
     """The page, as the stages `compare`, `headline` and `report` make it, but for the figures."""
     monkeypatch.chdir(folder)
     settings, data = write(results, folder)
-    compared = comparison.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
-    comparison_files.write_csv(compared)
-    comparison_files.write_statistics(compared, data)
+    compared = findings.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    files.write_csv(compared)
+    files.write_statistics(compared, data)
     numbers = headline.headline(evaluations.read(settings.fusion))
     headline.METRICS.write_text(json.dumps(numbers))
     monkeypatch.setattr(params, "load", lambda: settings)
@@ -188,6 +224,28 @@ def test_golden_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == GOLDEN.read_text()
     assert "It is significantly better than addition, hadamard and late." in text
     assert "fusing paid, significantly" in text
+
+
+def test_many_fusions_make_a_long_table_not_a_wide_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notebook's table, with an architecture in each row."""
+    more = dict.fromkeys(("maximum", "mean", "gated"), 2.0)
+    text = render(Results(CONCATENATION_WINS | more), tmp_path, monkeypatch)
+    table = text.split("## The notebook's table\n\n")[1].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert cells[0] == [
+        "Metrics", "Validation Loss", "Parameters (M)", "Training Time / epoch (s)", "GPU Memory (MB)",
+    ]  # fmt: skip
+    assert [row[0] for row in cells[2:]] == [
+        "Intermediate Fusion (Concatenation)",
+        "Intermediate Fusion (Addition)",
+        "Intermediate Fusion (Hadamard)",
+        "Intermediate Fusion (Maximum)",
+        "Intermediate Fusion (Mean)",
+        "Intermediate Fusion (Gated)",
+        "Late Fusion",
+    ]
 
 
 def test_the_same_model_twice_is_no_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from stages.lib import metrics, resampling
-from stages.lib.evaluations import Metrics
+from stages.lib.evaluation.evaluations import Metrics
 from stages.lib.resampling import Draws
 
 NAMES = {field.name for field in fields(Metrics)}

@@ -10,12 +10,14 @@ import torch
 from conftest import Project
 from torch import Tensor
 
-from stages.lib import manifest as manifests
-from stages.lib import params, probing, sensor_use
-from stages.lib.evaluations import Probes
+from stages.lib import params
+from stages.lib.comparison import sensor_use
+from stages.lib.evaluation import probing
+from stages.lib.evaluation.evaluations import Probes
 from stages.lib.networks import FusionNet
 from stages.lib.params import SENSORS
-from stages.lib.tensors import Split
+from stages.lib.store import manifest as manifests
+from stages.lib.store.tensors import Split
 
 CPU = torch.device("cpu")
 
@@ -97,6 +99,26 @@ def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> Non
     assert list(found.corrupted["rgb"]["noise"]) == ["0", *map(str, settings.severities)]
     # Each state of a sensor once: clean, blank, and every corruption at every severity.
     assert network.calls == 2 + 2 + len(settings.severities) * (5 + 6)
+
+
+def test_nets_that_join_first_keep_their_inputs_once(tiny_run: Project) -> None:
+    """Not a copy for every seed: one tensor of all inputs of a sensor, whichever net sees it."""
+    folder = tiny_run.path("data/tensors")
+    split = Split(folder, manifests.load(folder), "train")
+    seen: list[int] = []
+
+    class Whole(FusionNet):
+        def features(self, sensor: str, inputs: Tensor) -> Tensor:
+            return inputs
+
+        def join(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+            seen.append(rgb.data_ptr())
+            return (rgb - lidar[:, : rgb.shape[1]]).mean(dim=(1, 2, 3))[:, None]
+
+    settings = replace(params.load().evaluate, permutations=0, severities=[])
+    probing.probe({1: Whole(), 2: Whole()}, split, settings, probing.blanks("zeros", split), CPU, "probing")
+    calls_each = len(seen) // 2
+    assert seen[0] == seen[calls_each]  # the clean inputs, of either seed
 
 
 def test_mean_inputs_stand_for_a_missing_sensor(tiny_run: Project) -> None:

@@ -13,12 +13,12 @@ from conftest import ROOT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.lib import devices, networks, params, seeds, training
-from stages.lib.augmentation import Augmentation
+from stages.lib import networks, params, training
 from stages.lib.networks import Architecture
-from stages.lib.scratch import Scratch
 from stages.lib.terminal import UserError
-from stages.lib.training import CachedLogits, Recipe, Run
+from stages.lib.training import CachedLogits, Recipe, Run, devices, seeds
+from stages.lib.training.augmentation import Augmentation
+from stages.lib.training.scratch import Scratch
 
 CPU = torch.device("cpu")
 SIZES = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
@@ -216,7 +216,7 @@ EVERYTHING = replace(
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=5), EVERYTHING], ids=["plain", "everything"])
-@pytest.mark.parametrize("name", ["addition", "lidar"])
+@pytest.mark.parametrize("name", ["addition", "lidar", "mmtm", "late_finetuned"])
 def test_interrupted_run_ends_the_same(name: str, recipe: Recipe, tmp_path: Path) -> None:
     """Stopped after every epoch, written, read in another network, continued."""
     expected = trained(3, recipe, name)

@@ -5,23 +5,34 @@ python -m stages.lib.catalogue    writes the page anew
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
-from stages.lib import fusions, networks, params, terminal
+from stages.lib import fusions, networks, terminal
 from stages.lib.fusions import Description
 from stages.lib.networks import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")
+# So that the page does not change with params.yaml.
+_NOTEBOOK = Architecture(
+    rgb_channels=4,
+    lidar_channels=4,
+    image_size=64,
+    num_logits=1,
+    unimodal_channels=(50, 100, 200),
+    intermediate_channels=(25, 50, 100),
+    hidden=(1000, 100),
+    late_hidden=10,
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A fusion, and its network for the notebook's inputs and the widths of params.yaml."""
+    """A fusion, and the size of its network."""
 
     name: str
     kind: str
@@ -29,9 +40,8 @@ class Entry:
     parameters: int  # of the whole network
 
 
-def entries(network: Network) -> list[Entry]:
+def entries(sizes: Architecture) -> list[Entry]:
     """Every file of the folder, by kind."""
-    sizes = Architecture(rgb_channels=4, lidar_channels=4, image_size=64, num_logits=1, **vars(network))
     with torch.device("meta"):
         return [
             Entry(
@@ -46,21 +56,23 @@ def entries(network: Network) -> list[Entry]:
 
 
 def listing(network: Network) -> str:
-    """A table for the terminal."""
+    """A table for the terminal; networks for the notebook's inputs and these widths."""
+    sizes = replace(_NOTEBOOK, **vars(network))
     rows = [
-        [entry.name, entry.kind, f"{entry.parameters:,}", entry.told.parameters, entry.told.summary]
-        for entry in entries(network)
+        [entry.name, entry.kind, f"{entry.parameters:,}", entry.told.parameters, entry.told.formula]
+        for entry in entries(sizes)
     ]
-    headers = ["name", "kind", "parameters", "its own", "computes"]
+    headers = ["name", "kind", "parameters", "its own", "formula"]
     widths = [None, None, None, 30, 60]
     return tabulate(rows, headers, "plain", maxcolwidths=widths, colalign=("left", "left", "right"))
 
 
-def page(network: Network) -> str:
+def page() -> str:
     """The page in markdown."""
+    listed = entries(_NOTEBOOK)
     rows = [
         [f"[{entry.name}](#{entry.name})", entry.kind, f"`{entry.told.parameters}`", f"{entry.parameters:,}"]
-        for entry in entries(network)
+        for entry in listed
     ]
     table = tabulate(
         rows, ["Fusion", "Kind", "Its own parameters", "Network"], "github", disable_numparse=True
@@ -70,24 +82,31 @@ def page(network: Network) -> str:
         "Written by `python -m stages.lib.catalogue` from the docstrings in `stages/lib/fusions/`; a name is used by "
         "listing it in params.yaml, under `late` if it is of that kind, else under `intermediate`.",
         table,
-        "C: channels of one sensor's maps where they meet (100 in the notebook's networks); blocks: the channels "
-        "after each block up to there; K: logits, one for two classes; h: `network.late_hidden`. The network's "
-        "parameters are those for the notebook's inputs (two sensors of 4 channels, 64 x 64, two classes) and the "
-        "widths of params.yaml; a late fusion's include both unimodal nets.",
+        "In formulas, of one sample: C: channels of one sensor's maps where they meet (100 in the notebook's "
+        "networks); H, W: height and width of the maps at hand; blocks: the channels after each block up to there; "
+        "K: logits, one for two classes; h: `network.late_hidden`; [a, b]: one after the other; other letters with "
+        "sizes in brackets: learned weights, multiplied as matrices where two stand side by side. The networks are "
+        "the notebook's: two sensors of 4 channels, 64 x 64, two classes; a late fusion's parameters include both "
+        "unimodal nets.",
     ]
-    return "\n\n".join([*parts, *(_section(entry) for entry in entries(network))]) + "\n"
+    return "\n\n".join([*parts, *map(_section, listed)]) + "\n"
 
 
 def _section(entry: Entry) -> str:
     told = entry.told
-    facts = [f"Strength: {told.strength}", f"Limitation: {told.limitation}", f"Source: {told.source}"]
+    facts = [
+        f"Formula: `{told.formula}`",
+        f"Strength: {told.strength}",
+        f"Limitation: {told.limitation}",
+        f"Source: {told.source}",
+    ]
     lines = "\n".join(f"- {fact}" for fact in facts)
     return "\n\n".join([f"## {entry.name}", *told.paragraphs, lines])
 
 
 def main() -> None:
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(params.load().network))
+    PAGE.write_text(page())
     print(f"wrote {PAGE}")
 
 

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.lib import datasets, lidar, params, pictures, scans, splits, terminal
-from stages.lib.datasets import NewGroup
-from stages.lib.manifest import SPLITS
+from stages.lib import lidar, params, terminal
+from stages.lib.intake import datasets, pictures, scans, splits
+from stages.lib.intake.datasets import NewGroup
+from stages.lib.intake.scans import Angles
 from stages.lib.params import SENSORS, Params
-from stages.lib.scans import Angles
-from stages.lib.terminal import UserError
+from stages.lib.store.manifest import SPLITS
+from stages.lib.terminal import UserError, progress
 
 LEFT_OUT = "left_out.txt"
 
@@ -67,7 +68,7 @@ def main() -> None:
         first = next(groups, None)
         if first is None:
             raise UserError(f"{raw}: no pair can be read; the first one: {left_out[0]}")
-        shown = terminal.progress(itertools.chain([first], groups), "converting", len(pairs), "pair")
+        shown = progress.track(itertools.chain([first], groups), "converting", len(pairs), "pair")
         datasets.write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
         require_usable(counts, raw)
         (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from stages.lib.evaluations import Metrics
+from stages.lib.evaluation.evaluations import Metrics
 
 # Equal-mass bins of the calibration error: with equal widths, confident models leave most bins empty.
 _CALIBRATION_BINS = 15

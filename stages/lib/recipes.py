@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import timeit
 from pathlib import Path
 
 from dvc.exceptions import InvalidArgumentError
@@ -56,17 +57,14 @@ NOTEBOOK = [
     # One seed is one worker: it may have the machine.
     f"train.threads={len(os.sched_getaffinity(0))}",
 ]
-# Every fusion of the folder, with the seeds that its family of claims takes.
+# For every fusion of the folder, with the seeds that its family of claims takes, in the faster precision.
 ZOO = [
     "seeds=[51,52,53,54,55,56,57,58,59,60]",
-    f"intermediate=[{','.join(fusions.names(*fusions.JOINT))}]",
-    f"late=[{','.join(fusions.names('late'))}]",
-    "train.precision=bfloat16",
-    # For a few of them, each shuffle is a pass of the whole network.
+    # Early fusion and mmtm pass through the whole network for each shuffle.
     "evaluate.permutations=5",
     "evaluate.severities=[]",
 ]
-RECIPES = {"notebook": NOTEBOOK, "zoo": ZOO}
+RECIPES = ("notebook", "zoo")
 RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
 
 _SYNTHETIC = Path("data/synthetic")
@@ -78,10 +76,11 @@ def main() -> None:
         clone = Path(folder) / "clone"
         make_clone(Path.cwd(), clone)
         path = link_dataset(dataset, clone)
-        settings = [*RECIPES[name], f"dataset.path={path}", *overrides]
+        settings = [*recipe(name), f"dataset.path={path}", *overrides]
+        hide_settings(clone)
         apply(settings, clone)
         run(["dvc", "repro", "headline", "report"], clone)
-        copy_results(clone / "reports", Path("reports") / name)
+        copy_results(clone / "reports", Path("reports") / name, name, settings)
     print(f"wrote reports/{name}/report.md")
 
 
@@ -94,6 +93,32 @@ def arguments(given: list[str]) -> tuple[str, Path, list[str]]:
     return name, Path(dataset), overrides
 
 
+def recipe(name: str) -> list[str]:
+    """The settings of a recipe."""
+    if name == "notebook":
+        return NOTEBOOK
+    joint, late = fusions.names(*fusions.JOINT), fusions.names("late")
+    return [
+        *ZOO,
+        f"intermediate=[{','.join(joint)}]",
+        f"late=[{','.join(late)}]",
+        f"train.precision={faster_precision()}",
+    ]
+
+
+def faster_precision() -> str:
+    """bfloat16 where matrices multiply faster in it: on GPUs and some processors; others have it, and are slower."""
+    import torch  # seconds, which the notebook's recipe has no need of
+
+    if torch.cuda.is_available():
+        return "bfloat16"
+    seconds = {}
+    for name in ("float32", "bfloat16"):
+        matrix = torch.ones(1024, 1024, dtype=getattr(torch, name))
+        seconds[name] = min(timeit.repeat(lambda matrix=matrix: matrix @ matrix, number=1, repeat=5))
+    return min(seconds, key=seconds.__getitem__)
+
+
 def make_clone(project: Path, clone: Path) -> None:
     """A clone of the project as it stands, uncommitted work included, on the same DVC cache."""
     run(["git", "clone", "--quiet", str(project), str(clone)], project)
@@ -103,6 +128,8 @@ def make_clone(project: Path, clone: Path) -> None:
         if (project / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, clone / name)
+        else:  # deleted, and not yet from Git
+            (clone / name).unlink(missing_ok=True)
     with Repo(project) as repo:
         cache = repo.cache.local.path
     (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
@@ -111,7 +138,7 @@ def make_clone(project: Path, clone: Path) -> None:
 
 
 def link_dataset(dataset: Path, clone: Path) -> str:
-    """Makes the dataset known inside the clone, under a path that names no other folder's owner."""
+    """Makes the dataset known inside the clone, under a path that does not tell where the folder lies."""
     if dataset.resolve() == _SYNTHETIC.resolve():
         return _SYNTHETIC.as_posix()  # the clone's own stage provides it
     # Overrides have a grammar of their own; plain names need no quoting.
@@ -119,6 +146,16 @@ def link_dataset(dataset: Path, clone: Path) -> str:
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(dataset.resolve(), target_is_directory=True)
     return link.relative_to(clone).as_posix()
+
+
+def hide_settings(clone: Path) -> None:
+    """Git takes no notice of what is written to the clone's params.yaml from now on.
+
+    The page tells all of it, so it is no change that would make the code another than its revision's. One's own
+    uncommitted changes of that file stay visible.
+    """
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"], cwd=clone).returncode == 0:
+        run(["git", "update-index", "--skip-worktree", "params.yaml"], clone)
 
 
 def apply(settings: list[str], clone: Path) -> None:
@@ -134,12 +171,19 @@ def apply(settings: list[str], clone: Path) -> None:
         raise UserError(f"SET: {str(error.__cause__).splitlines()[0]}") from None
 
 
-def copy_results(source: Path, target: Path) -> None:
+def copy_results(source: Path, target: Path, name: str, settings: list[str]) -> None:
+    """The page, its figures and its numbers; the page tells the command and the settings."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in RESULTS:
-        copy = shutil.copytree if (source / name).is_dir() else shutil.copy2
-        copy(source / name, target / name)
+    for result in RESULTS:
+        copy = shutil.copytree if (source / result).is_dir() else shutil.copy2
+        copy(source / result, target / result)
+    page = target / "report.md"
+    told = page.read_text().replace("\n`make repro` in a clone", f"\n`make {name}` in a clone")
+    told += (
+        f"\nThe settings are not those of params.yaml but those of `make {name}`: {', '.join(settings)}.\n"
+    )
+    page.write_text(told)
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -19,8 +19,8 @@ from scipy.spatial.transform import Rotation
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from stages.lib import lidar
-from stages.lib.manifest import SPLITS
 from stages.lib.params import LidarFailures, RgbFailures, Synthetic
+from stages.lib.store.manifest import SPLITS
 
 # Both classes have the same mean silhouette at the same radius: a convex body's mean projected area
 # is a quarter of its surface (Cauchy), so 6 e^2 / 4 = pi r^2 gives the cube's edge e for radius r.

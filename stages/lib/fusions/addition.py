@@ -5,12 +5,13 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Addition(IntermediateFusion):
     """rgb + lidar: keeps the channel count, adds no parameters, and is symmetric in the sensors.
 
+    Formula: y[C, H, W] = rgb[C, H, W] + lidar[C, H, W]
     Strength: half of concatenation's head. Either sensor can carry a feature alone, because a silent
     one adds nothing.
     Limitation: which sensor a value came from is lost; opposite evidence cancels.
@@ -19,10 +20,6 @@ class Addition(IntermediateFusion):
     """
 
     is_symmetric = True
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.out_channels = channels
 
     def forward(
         self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
-from stages.lib.fusions.tokens import heads, to_maps, to_tokens
+from stages.lib.networks.operators import IntermediateFusion
+from stages.lib.networks.tokens import heads, to_maps, to_tokens
 
 LAYERS = 2  # with a single one, neither sensor's tokens would hear of the other
 BOTTLENECKS = 4
@@ -20,6 +20,10 @@ class BottleneckAttention(IntermediateFusion):
     are the mean of what both sensors made of them. Sines of row and column mark the places; the layers' perceptrons
     are as wide as a token, where the paper's are four times that.
 
+    Formula: for n = 1, 2: [r, u][HW + 4, C] = T_n([r, s]), [l, v][HW + 4, C] = T'_n([l, s]), s[4, C] = (u + v)
+    / 2, with r[HW, C] and l[HW, C] the sensors' tokens with their positions, s learned to begin with; T(x) = z
+    + ReLU(norm(z) E[C, C]) G[C, C], z = x + A(norm(x)), self-attention A of two heads (one
+    where C is odd); each layer with weights of its own, each matrix with a bias; y[HW, C] = r + l
     Strength: sensors exchange a summary only, which cannot be drowned in the other's details.
     Limitation: by far the most parameters and operations of the operators here, learned from nothing.
     Parameters: 4*(6*C**2 + 10*C) + 4*C
@@ -28,7 +32,6 @@ class BottleneckAttention(IntermediateFusion):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(1, BOTTLENECKS, channels))
         self.rgb_layers = nn.ModuleList(_layer(channels) for _ in range(LAYERS))
         self.lidar_layers = nn.ModuleList(_layer(channels) for _ in range(LAYERS))

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Concatenation(IntermediateFusion):
     """[rgb, lidar] along channels: doubles the channel count and adds no parameters of its own.
 
+    Formula: y[2C, H, W] = [rgb[C, H, W], lidar[C, H, W]]
     Strength: nothing is lost; the head learns for each feature and place which sensor to trust.
     Limitation: the head's first layer doubles, which is most of the model's parameters.
     Parameters: 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
-from stages.lib.fusions.tokens import heads, to_maps, to_tokens
+from stages.lib.networks.operators import IntermediateFusion
+from stages.lib.networks.tokens import heads, to_maps, to_tokens
 
 
 class CrossAttention(IntermediateFusion):
@@ -15,6 +15,9 @@ class CrossAttention(IntermediateFusion):
     attend(q, m) is multi-head attention with queries from q, keys and values from m; norms are over channels.
     Sines of row and column mark the places.
 
+    Formula: y[HW, C] = norm(r + A(r, l)) + norm'(l + A'(l, r)), with r[HW, C] and l[HW, C] the sensors' tokens
+    with their positions; A(q, m) = [both heads] O[C, C], a head[HW, d] = softmax((q Q[C, d]) (m P[C, d])^T /
+    sqrt(d)) (m V[C, d]) of d = C / 2, or one of d = C where C is odd; each matrix with a bias
     Strength: each place of one sensor looks up what matters at any place of the other, so the rasters need
     not lie on each other.
     Limitation: attention is learned from nothing and asks for more data; its cost grows with the square of
@@ -25,7 +28,6 @@ class CrossAttention(IntermediateFusion):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         self.rgb_attention = nn.MultiheadAttention(channels, heads(channels), batch_first=True)
         self.lidar_attention = nn.MultiheadAttention(channels, heads(channels), batch_first=True)
         self.rgb_norm = nn.LayerNorm(channels)

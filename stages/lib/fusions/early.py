@@ -6,12 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import EarlyFusion
+from stages.lib.networks.operators import EarlyFusion
 
 
 class Early(EarlyFusion):
     """[rgb, lidar] along the channels of the inputs: a single encoder sees both sensors from the start.
 
+    Formula: x[m + n, H, W] = [rgb[m, H, W], lidar[n, H, W]], of the inputs' channels, is what the blocks see;
+    y[C, H', W'] = their maps
     Strength: finds what only shows where both sensors are read pixel by pixel, with one encoder instead of two.
     Limitation: the rasters have to lie on each other, and filters have to cope with inputs of different kinds.
     Parameters: 0

@@ -5,23 +5,23 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Film(IntermediateFusion):
     """(1 + g) * rgb + b plus (1 + g') * lidar + b': either sensor scales and shifts the other's channels.
 
-    [g, b] is a linear function of LiDAR's maps averaged over all places, [g', b'] one of RGB's.
-
+    Formula: y[C, H, W] = (1 + g[C]) * rgb + b[C] + (1 + g'[C]) * lidar + b'[C], [g, b] = P[2C, C]
+    mean(lidar)[C] + p[2C], [g', b'] = Q[2C, C] mean(rgb)[C] + q[2C], means over all places
     Strength: what one sensor sees as a whole decides which of the other's features count.
-    Limitation: the conditioning knows no places: a sensor that fails in a corner is turned down everywhere.
+    Limitation: the conditioning knows no places: what one sensor misses in a corner rescales the other everywhere,
+    and no sensor's own failure turns it down.
     Parameters: 4*C**2 + 4*C
     Source: Perez et al. 2018 (arXiv 1709.07871), used both ways.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         self.from_lidar = nn.Linear(channels, 2 * channels)
         self.from_rgb = nn.Linear(channels, 2 * channels)
 

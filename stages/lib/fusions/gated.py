@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Gated(IntermediateFusion):
-    """z * tanh(V rgb) + (1 - z) * tanh(L lidar) with the gate z = sigmoid(Z [rgb, lidar]), at every place.
+    """z * tanh(V rgb) + (1 - z) * tanh(U lidar) with the gate z = sigmoid(Z [rgb, lidar]), at every place.
 
-    V and L are 1x1 convolutions from C to C channels, Z is one from 2C to C.
-
+    Formula: y[C, H, W] = z * tanh(V[C, C] rgb) + (1 - z) * tanh(U[C, C] lidar), z[C, H, W] = sigmoid(Z[C, 2C]
+    [rgb, lidar]), each matrix a 1x1 convolution with a bias
     Strength: the gate sees both sensors and decides for each sample, feature and place which one to trust.
     Limitation: one sensor's gain is the other's loss: evidence of both never adds up.
     Parameters: 4*C**2 + 3*C
@@ -22,7 +22,6 @@ class Gated(IntermediateFusion):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         self.rgb_features = nn.Conv2d(channels, channels, 1)
         self.lidar_features = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Conv2d(2 * channels, channels, 1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Hadamard(IntermediateFusion):
     """rgb * lidar, element by element: keeps the channel count, adds no parameters, is symmetric.
 
+    Formula: y[C, H, W] = rgb[C, H, W] * lidar[C, H, W]
     Strength: half of concatenation's head. Agreement of the sensors is amplified, so conjunctions
     come for free.
     Limitation: where one sensor is silent the product is zero, and so is the gradient to the other:
@@ -20,10 +21,6 @@ class Hadamard(IntermediateFusion):
     """
 
     is_symmetric = True
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.out_channels = channels
 
     def forward(
         self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]

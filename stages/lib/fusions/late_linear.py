@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import LateFusion
+from stages.lib.networks.operators import LateFusion
 
 
 class LateLinear(LateFusion):
     """A linear function of both nets' logits: logistic regression on what the nets say.
 
+    Formula: y[K] = W[K, 2K] [rgb[K], lidar[K]] + w[K]
     Strength: the fewest weights that can trust one sensor more than the other and correct a bias.
     Limitation: the trust is the same for every sample.
     Parameters: 2*K**2 + K

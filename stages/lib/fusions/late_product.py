@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import LateFusion
+from stages.lib.networks.operators import LateFusion
 
 
 class LateProduct(LateFusion):
     """rgb / T + lidar / T' with learned temperatures: the nets' probabilities multiplied and normalised.
 
+    Formula: y[K] = rgb[K] / T + lidar[K] / T', T = exp(t), T' = exp(t')
     Strength: the right rule for experts that err independently; a sure net overrules an unsure one.
     Limitation: errors that sensors share are counted twice, and so are the class frequencies.
     Parameters: 2

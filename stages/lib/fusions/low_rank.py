@@ -6,17 +6,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 RANK = 4
 
 
 class LowRank(IntermediateFusion):
-    """sum over r of w_r * (V_r [rgb, 1]) * (L_r [lidar, 1]) + b, at every place, with rank r = 1 to 4.
+    """sum over r of w_r * (V_r [rgb, 1]) * (U_r [lidar, 1]) + b, at every place, with rank r = 1 to 4.
 
-    Each V_r and L_r maps C + 1 to C channels: together they are factors of a tensor that weighs all products
+    Each V_r and U_r maps C + 1 to C channels: together they are factors of a tensor that weighs all products
     of a feature of one sensor with a feature of the other, and each feature alone, through the appended 1.
 
+    Formula: y[C, H, W] = sum over r of w[r] * (V[r, C, C + 1] [rgb, 1]) * (U[r, C, C + 1] [lidar, 1]) + b[C], r
+    = 1 to 4
     Strength: conjunctions across all pairs of channels, where the Hadamard product knows equal ones only.
     Limitation: products grow and vanish with their factors, so training is touchier than that of sums.
     Parameters: 4*C*(2*C + 2) + 4 + C
@@ -25,7 +27,6 @@ class LowRank(IntermediateFusion):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         # A convolution's bias is the factor's column for the appended 1.
         self.rgb_factors = nn.Conv2d(channels, RANK * channels, 1)
         self.lidar_factors = nn.Conv2d(channels, RANK * channels, 1)

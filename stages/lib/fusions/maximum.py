@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Maximum(IntermediateFusion):
     """max(rgb, lidar), element by element: keeps the channel count, adds no parameters, is symmetric.
 
+    Formula: y[C, H, W] = max(rgb[C, H, W], lidar[C, H, W])
     Strength: the sensor that is surer of a feature decides, whatever the other one misses.
     Limitation: the other sensor's evidence is lost, and so is its share of the gradient.
     Parameters: 0
@@ -19,10 +20,6 @@ class Maximum(IntermediateFusion):
     """
 
     is_symmetric = True
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.out_channels = channels
 
     def forward(
         self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class Mean(IntermediateFusion):
     """(rgb + lidar) / 2: addition at half the scale, which initial weights and rates feel.
 
+    Formula: y[C, H, W] = (rgb[C, H, W] + lidar[C, H, W]) / 2
     Strength: that of addition, and the fused maps keep the scale of a single sensor's.
     Limitation: that of addition: which sensor a value came from is lost; opposite evidence cancels.
     Parameters: 0
@@ -18,10 +19,6 @@ class Mean(IntermediateFusion):
     """
 
     is_symmetric = True
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.out_channels = channels
 
     def forward(
         self, rgb: Float[Tensor, "B C H W"], lidar: Float[Tensor, "B C H W"]

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import StreamFusion
+from stages.lib.networks.operators import StreamFusion
 
 
 class Mmtm(StreamFusion):
     """After each block, gates from both sensors' averages rescale the channels of either; the sum at last.
 
-    With c channels after a block, s = ReLU(S [mean of rgb, mean of lidar]) has c // 2 entries, and the maps
-    become 2 sigmoid(V s) * rgb and 2 sigmoid(L s) * lidar.
-
+    Formula: after each block of c channels: s[c // 2] = ReLU(S[c // 2, 2c] [mean(rgb), mean(lidar)]), rgb[c, H,
+    W] becomes 2 * sigmoid(V[c, c // 2] s) * rgb, and lidar 2 * sigmoid(U[c, c // 2] s) * lidar, each matrix
+    with a bias; y[C, H, W] = rgb + lidar after the last one
     Strength: sensors hear of each other early and often, at little cost.
     Limitation: what they hear knows no places; one sensor's features can't be computed without the other's.
     Parameters: sum(4*c*(c//2) + 2*c + c//2 for c in blocks)

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.networks.operators import IntermediateFusion
 
 
 class WeightedSum(IntermediateFusion):
     """a * rgb + b * lidar with a learned weight per channel and sensor, 1 to begin with.
 
+    Formula: y[C, H, W] = a[C] * rgb[C, H, W] + b[C] * lidar[C, H, W]
     Strength: addition that can turn a sensor down, channel by channel, for hardly any parameters.
     Limitation: the weights are the same for every sample, so a sensor that fails now and then is trusted as
     much as ever.
@@ -21,7 +22,6 @@ class WeightedSum(IntermediateFusion):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.out_channels = channels
         self.rgb_weight = nn.Parameter(torch.ones(channels, 1, 1))
         self.lidar_weight = nn.Parameter(torch.ones(channels, 1, 1))
 

@@ -91,14 +91,14 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
     return figure
 
 
-def metric_bars(
+def metric_intervals(
     values: dict[str, Float[np.ndarray, "S"]],
     intervals: dict[str, Bounds],
     chance: float,
     label: str,
     confidence: float,
 ) -> Figure:
-    """A bar per model with its interval and every seed's value.
+    """A point per model with its interval and every seed's value, on an axis from the least of these, or chance.
 
     Args:
         values: by model, one value per seed.
@@ -112,19 +112,24 @@ def metric_bars(
     figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(names) + 1.1))
     places = np.arange(len(names))[::-1]
     means = np.array([values[name].mean() for name in names])
-    axis.barh(places, means, color=[palette[name] for name in names], alpha=0.55, height=0.62)
+    lowest = [chance, *(value.min() for value in values.values())]
+    lowest += [low for low, _ in intervals.values() if low is not None]
     for place, name, mean in zip(places, names, means, strict=True):
         low, high = intervals[name]
         if low is not None and high is not None:
-            axis.plot([low, high], [place, place], color="black", linewidth=1.4)
-        axis.scatter(values[name], np.full(len(values[name]), place), s=9, color="black", zorder=3)
+            axis.hlines(place, low, high, color=palette[name], linewidth=5, alpha=0.45)
+        axis.scatter(values[name], np.full(len(values[name]), place - 0.26), s=5, color="0.35", zorder=3)
+        axis.plot(mean, place, "o", color=palette[name], markersize=6, markeredgecolor="black", zorder=4)
         axis.text(1.01, place, f"{mean:.3f}", transform=axis.get_yaxis_transform(), va="center")
     axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
     axis.set_yticks(places, names)
-    axis.set_xlim(0, 1)
+    axis.grid(axis="x", color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_xlim(min(lowest) - 0.02, 1.01)  # a point at 1 is shown whole
+    axis.set_ylim(-0.6, len(names) - 0.4)
     axis.set_xlabel(label)
     axis.set_title(
-        f"bar: mean; line: {confidence:.0%} interval over seeds and scenes; dots: seeds; dashed: class prior",
+        f"circle: mean; band: {confidence:.0%} interval over seeds and scenes; dots: seeds; dashed: class prior",
         fontweight="normal",
         loc="left",
     )
@@ -187,7 +192,8 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
     """Loss over each cost, with intervals; the line joins the models that no other beats in both."""
     palette, markers = colors(list(spots)), _markers(list(spots))
     costs = list(next(iter(spots.values())).costs)
-    figure, axes = _panels(len(costs), 3, 3.0, sharey=True)
+    # Many models need all the width.
+    figure, axes = _panels(len(costs), 3 if len(spots) <= 10 else 1, 3.0, sharey=True)
     for axis, cost in zip(axes, costs, strict=True):
         for name, spot in spots.items():
             low, high = spot.bounds
@@ -216,7 +222,8 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
         axis.set_xlabel(cost)
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
-    axes[0].set_ylabel(loss_label)
+        if axis.get_subplotspec().is_first_col():
+            axis.set_ylabel(loss_label)
     _legend_above(figure, axes[0])
     return figure
 
@@ -244,6 +251,7 @@ def sensor_use(
                 axis.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1.2)
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_title(case)
+        axis.set_ylim(-0.6, len(fusions) - 0.4)
         axis.set_yticks(places, fusions)
         axis.tick_params(axis="y", length=0)
     label = f"points of balanced accuracy lost (line: {confidence:.0%} interval over seeds)"
@@ -360,31 +368,31 @@ def mistakes(by_model: dict[str, list[Mistake]], most: int) -> Figure:
     """The worst errors of each model: RGB over depth, with what it is and what it is taken for.
 
     Args:
-        most: columns.
+        most: errors of a model at most; where they are few, several models stand side by side.
     """
     shown = [mistake for found in by_model.values() for mistake in found]
     side = shown[0].picture.shape[0] if shown else 64
-    gap, caption = max(1, side // 16), round(0.62 * side)
-    height, width = (caption + 2 * side + 2 * gap), (side + gap) * most
+    gap, caption, naming = max(1, side // 16), round(0.62 * side), round(0.5 * side)
+    abreast = max(1, min(8 // most, len(by_model)))
+    height, width = caption + 2 * (side + gap), naming + (side + gap) * most
     # One picture of all, since an axis for each would take seconds.
-    sheet = np.full((height * len(by_model), width, 3), 255, dtype=np.uint8)
-    margin, inches = 0.5, 8.0 / width
-    figure = plt.figure(figsize=(margin + 8.0, inches * len(sheet)), layout="none")
-    axis = figure.add_axes((margin / (margin + 8.0), 0, 8.0 / (margin + 8.0), 1))
+    sheet = np.full((height * -(-len(by_model) // abreast), width * abreast, 3), 255, dtype=np.uint8)
+    figure = plt.figure(figsize=(8.4, 8.4 / sheet.shape[1] * len(sheet)), layout="none")
+    axis = figure.add_axes((0, 0, 1, 1))
     turned = {"rotation": 90, "ha": "right", "va": "center"}
-    for row, (name, found) in enumerate(by_model.items()):
-        top = row * height + caption
+    for number, (name, found) in enumerate(by_model.items()):
+        top, start = number // abreast * height + caption, number % abreast * width + naming
         for column, mistake in enumerate(found):
-            left = column * (side + gap)
+            left = start + column * (side + gap)
             sheet[top : top + side, left : left + side] = mistake.picture
             sheet[top + side + gap : top + 2 * side + gap, left : left + side] = mistake.depth
             axis.text(left + side / 2, top - gap, mistake.caption, ha="center", va="bottom", fontsize=6.5)
-        axis.text(-4 * gap, top + side, name, fontweight="bold", **turned)
+        axis.text(start - 4 * gap, top + side, name, fontweight="bold", **turned)
         if not found:
-            axis.text(0, top, "no errors", va="top")
+            axis.text(start, top, "no errors", va="top")
             continue
-        axis.text(-gap, top + side / 2, "RGB", fontsize=7, **turned)
-        axis.text(-gap, top + gap + 1.5 * side, "LiDAR", fontsize=7, **turned)
+        axis.text(start - gap, top + side / 2, "RGB", fontsize=7, **turned)
+        axis.text(start - gap, top + gap + 1.5 * side, "LiDAR", fontsize=7, **turned)
     axis.imshow(sheet, interpolation="nearest")
     axis.axis("off")
     return figure

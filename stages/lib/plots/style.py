@@ -6,10 +6,10 @@ can be told apart by the colour-blind, and every mark is also named, so grey pri
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -23,7 +23,7 @@ PALETTE += ["#7F3C8D", "#11A579", "#3969AC", "#F2B701", "#E73F74", "#80BA5A", "#
 PALETTE += ["#CF1C90", "#F97B72", "#4B4B8F", "#A5AA99", "#17BECF", "#BCBD22"]
 # Of classes and splits, which no model shares (after Tol 2021's muted scheme).
 DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
-_METHOD = Image.Quantize.MAXCOVERAGE  # the only one that keeps the colours of small things
+_METHOD = Image.Quantize.MAXCOVERAGE  # keeps the colours of small things, and k-means those of large ones
 
 plt.rcParams.update(
     {
@@ -46,7 +46,7 @@ def colors(names: list[str]) -> dict[str, str]:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG of 256 colours, a fraction of the full file's size, and frees the figure."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    figure.canvas.draw()
+    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(256, _METHOD).save(path, optimize=True)
+    drawn.quantize(256, _METHOD, kmeans=1).save(path, optimize=True)

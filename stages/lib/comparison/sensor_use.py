@@ -1,0 +1,102 @@
+"""Which sensor a model uses, and how much of each fault it bears: from its probes to numbers.
+
+S = seeds
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from stages.lib import statistics
+from stages.lib.evaluation.evaluations import Probes
+from stages.lib.params import SENSORS
+from stages.lib.statistics import Interval
+
+
+@dataclass(frozen=True)
+class SensorUse:
+    """What a fusion owes to one sensor, in balanced accuracy; means over seeds with Student's intervals."""
+
+    lost_missing: Interval  # what it loses when the sensor is missing
+    lost_shuffled: Interval | None  # when it shows other groups; None where that was not asked for
+    shapley: Interval
+    is_ignored: bool  # whether neither changes its mean by the margin
+    is_used: bool  # whether it loses by either: the interval of one loss lies above zero
+
+
+@dataclass(frozen=True)
+class CorruptionCurve:
+    """Balanced accuracy under one corruption, mean over seeds."""
+
+    severities: list[int]  # from 0, none
+    accuracies: list[float]
+    relative_area: float | None  # of the accuracy above chance that is left; None for a model at chance
+
+
+def uses(probes: list[Probes], confidence: float, margin: float) -> dict[str, SensorUse]:
+    """By sensor, what a model that sees both makes of it."""
+    values = {sensor: np.array([shapley(part)[sensor] for part in probes]) for sensor in SENSORS}
+    found = {}
+    for sensor in SENSORS:
+        lost = {
+            "missing": np.array([part.clean - part.missing[sensor] for part in probes]),
+            "shuffled": np.array(
+                [part.clean - part.shuffled[sensor] for part in probes if sensor in part.shuffled]
+            ),
+        }
+        found[sensor] = SensorUse(
+            lost_missing=statistics.interval_over_seeds(lost["missing"], confidence),
+            lost_shuffled=(
+                statistics.interval_over_seeds(lost["shuffled"], confidence)
+                if len(lost["shuffled"])
+                else None
+            ),
+            shapley=statistics.interval_over_seeds(values[sensor], confidence),
+            is_ignored=all(abs(part.mean()) < margin for part in lost.values() if len(part)),
+            is_used=any(_is_lost(part, confidence, margin) for part in lost.values() if len(part)),
+        )
+    return found
+
+
+def _is_lost(lost: Float[np.ndarray, "S"], confidence: float, margin: float) -> bool:
+    interval = statistics.interval_over_seeds(lost, confidence)
+    return bool(lost.mean() >= margin if interval.low is None else interval.low > 0)
+
+
+def shapley(probes: Probes) -> dict[str, float]:
+    """Each sensor's Shapley value (1953): its gain in balanced accuracy, averaged over who comes first."""
+    full, neither = probes.clean, probes.missing["both"]
+    alone = {"rgb": probes.missing["lidar"], "lidar": probes.missing["rgb"]}
+    return {
+        sensor: ((alone[sensor] - neither) + (full - alone[other])) / 2
+        for sensor, other in (SENSORS, SENSORS[::-1])
+    }
+
+
+def curves(probes: list[Probes], chance: float) -> dict[str, dict[str, CorruptionCurve]]:
+    """By sensor and corruption, what is left at each severity.
+
+    Args:
+        chance: balanced accuracy of always predicting the class frequencies.
+    """
+    return {
+        sensor: {name: _curve([part.corrupted[sensor][name] for part in probes], chance) for name in by_name}
+        for sensor, by_name in probes[0].corrupted.items()
+    }
+
+
+def _curve(by_seed: list[dict[str, float]], chance: float) -> CorruptionCurve:
+    severities = sorted(int(severity) for severity in by_seed[0])
+    means = [float(np.mean([seed[str(severity)] for seed in by_seed])) for severity in severities]
+    return CorruptionCurve(severities, means, relative_area(severities, means, chance))
+
+
+def relative_area(severities: list[int], accuracies: list[float], chance: float) -> float | None:
+    """Area under the curve from no corruption to the worst, above chance, as a share of the clean model's."""
+    heights = np.array(accuracies) - chance
+    if heights[0] <= 0:
+        return None
+    return float(np.trapezoid(heights, severities) / (severities[-1] * heights[0]))

@@ -1,0 +1,80 @@
+"""What a model costs: parameters, weights, operations, latency."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import flop_counter
+from torch.utils.flop_counter import FlopCounterMode
+
+from stages.lib import networks
+from stages.lib.evaluation.evaluations import Cost
+from stages.lib.networks import Architecture, LateNet
+
+_WARM_UP = 5
+_REPETITIONS = 50
+
+# The counter's hook would import torch.compile's front end, more than a second in every process, only to ask it to
+# leave the hook alone; here it hears that this has been done.
+_hook = flop_counter._FlopCounterMode.__torch_dispatch__.__wrapped__
+_hook.__dynamo_disable = _hook
+
+
+def count(network: nn.Module, sizes: Architecture) -> Cost:
+    """The costs that need no clock; of a late model, its two nets included.
+
+    Trainable parameters are those that this model's own training changed: of a late one over frozen nets, its head.
+    """
+    trained = network.trained if isinstance(network, LateNet) else network
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+    # With gradients, and attention as plain products: the counter knows no fused kernels.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        network(*_sample(sizes, torch.device("cpu")))
+    return Cost(
+        parameters=networks.count_parameters(network),
+        trainable_parameters=networks.count_parameters(trained),
+        weights_mib=num_bytes / 2**20,
+        flops_m=counter.get_total_flops() / 1e6,
+        head_width=None if isinstance(network, LateNet) else sizes.hidden[0],
+    )
+
+
+@torch.no_grad()
+def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, threads: int) -> dict[str, Any]:
+    """Median time of one forward pass in milliseconds, of one sample and of 32, after a warm-up."""
+    torch.set_num_threads(threads)
+    network = network.to(device, memory_format=torch.channels_last)
+    return {
+        "latency_ms": _latency_ms(network, sizes, device, 1),
+        "latency_32_ms": _latency_ms(network, sizes, device, 32),
+        "device": device.type,
+        "threads": threads,
+    }
+
+
+def _latency_ms(network: nn.Module, sizes: Architecture, device: torch.device, batch_size: int) -> float:
+    inputs = [
+        tensor.expand(batch_size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        for tensor in _sample(sizes, device)
+    ]
+    times_ms = []
+    for _ in range(_WARM_UP + _REPETITIONS):
+        started = time.perf_counter()
+        network(*inputs)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times_ms.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times_ms[_WARM_UP:])
+
+
+def _sample(sizes: Architecture, device: torch.device) -> tuple[Tensor, Tensor]:
+    shape = (sizes.image_size, sizes.image_size)
+    return (
+        torch.zeros(1, sizes.rgb_channels, *shape, device=device),
+        torch.zeros(1, sizes.lidar_channels, *shape, device=device),
+    )
