@@ -32,7 +32,7 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/export.py` works as 
     sys.path.insert(0, str(ROOT))
 
 from stages import export  # noqa: E402
-from stages.lib import lidar, params, scenes, store  # noqa: E402
+from stages.lib import database, lidar, params, scenes, store  # noqa: E402
 from stages.lib.intake import datasets  # noqa: E402
 from stages.lib.intake.datasets import NewGroup  # noqa: E402
 from stages.lib.params import Params  # noqa: E402
@@ -116,7 +116,6 @@ def make_groups(folder: Path, splits: list[str], views: list[View], settings: Pa
 def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
     """Seconds of the export as `python -m stages.export` does it, and of FiftyOne's import in it."""
     import_s = time_imports()
-    datasets.fo.list_datasets()  # starts the database
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         store.FOLDER = Path(folder) / "tensors"
         source = replace(settings.dataset, path=str(dataset))
@@ -130,9 +129,8 @@ def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
 def measure_plain_loop(dataset: Path, settings: Params) -> dict[str, float]:
     """Seconds of a plain loop over all groups, and of FiftyOne's import before it; `settings` are the export's."""
     import_s = time_imports()
-    loaded = datasets.fo.Dataset.from_dir(
-        dataset_dir=str(dataset), dataset_type=datasets.fo.types.FiftyOneDataset
-    )
+    fo = database.connect()
+    loaded = fo.Dataset.from_dir(dataset_dir=str(dataset), dataset_type=fo.types.FiftyOneDataset)
     start_s = time.perf_counter()
     for group in loaded.iter_groups():
         picture = Image.open(group["rgb"].filepath).resize((_IMAGE_SIZE, _IMAGE_SIZE))
@@ -153,7 +151,8 @@ MEASUREMENTS: dict[str, Callable[[Path, Params], dict[str, float]]] = {
 def time_imports() -> list[float]:
     """Seconds of each call of FiftyOne's import from now on."""
     import_s = []
-    from_dir = datasets.fo.Dataset.from_dir
+    dataset_class = database.connect().Dataset  # whose start is not the import's
+    from_dir = dataset_class.from_dir
 
     def timed(*arguments: object, **named: object) -> object:
         start_s = time.perf_counter()
@@ -161,8 +160,7 @@ def time_imports() -> list[float]:
         import_s.append(time.perf_counter() - start_s)
         return dataset
 
-    datasets.fo.list_datasets()  # the database's start is not the import's
-    datasets.fo.Dataset.from_dir = timed
+    dataset_class.from_dir = timed
     return import_s
 
 

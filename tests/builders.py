@@ -8,13 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.lib import database
+from stages.lib import database, lidar, scenes
 
-database.keep_in_workspace()
-
-import fiftyone as fo  # noqa: E402
-
-from stages.lib import lidar, scenes  # noqa: E402
+fo = database.connect()
 
 SIZE = 24
 ANGLES = scenes.angles_rad(SIZE)

@@ -17,7 +17,6 @@ from ruamel.yaml import YAML
 
 from stages import export
 from stages.lib import params, store
-from stages.lib.intake import datasets
 from stages.lib.store.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -113,14 +112,6 @@ def copy_working_tree(target: Path) -> None:
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def started_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
-    """Parallel test processes share this workspace's database; two that start it at once get in each other's way."""
-    base = tmp_path_factory.getbasetemp()
-    with FileLock((base if worker_id == "master" else base.parent) / "database.lock"):
-        datasets.fo.list_datasets()
 
 
 _started: list[subprocess.Popen[str]] = []

@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import fiftyone as fo
 import numpy as np
 import pytest
-from builders import write_dataset
+from builders import fo, write_dataset
 from PIL import Image
 
 from stages.lib import lidar, store

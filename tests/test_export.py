@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fiftyone as fo
 import numpy as np
 import pytest
 import torch
 from bson import ObjectId
-from builders import write_dataset
+from builders import fo, write_dataset
 from PIL import Image
 
 from stages.lib import store

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import fiftyone as fo
 import numpy as np
 import pytest
-from builders import ANGLES, range_image, stored_as, to_xyz, to_xyza, write_dataset
+from builders import ANGLES, fo, range_image, stored_as, to_xyz, to_xyza, write_dataset
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import fiftyone as fo
 import numpy as np
 import pytest
-from builders import ANGLES, write_raw
+from builders import ANGLES, fo, write_raw
 from conftest import ROOT, Project
 
 from stages.lib import ingest, lidar, store

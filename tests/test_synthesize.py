@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fiftyone as fo
 import numpy as np
 import pytest
+from builders import fo
 from conftest import Project, clone_of
 from PIL import Image
 from pypcd4 import PointCloud

@@ -1,10 +1,13 @@
-"""FiftyOne datasets, read and written; the only door to fiftyone."""
+"""FiftyOne datasets, read and written; with `database`, the only door to fiftyone.
+
+FiftyOne is imported on first use, since that starts its database. So its objects, `fo.Dataset` and the like, are
+`Any` to the type checker, as they would be anyway: FiftyOne has no types.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import random
 import re
@@ -22,13 +25,6 @@ from stages.lib.intake.checks import DataChecks, first_line, require_short, shor
 from stages.lib.params import Dataset as DatasetParams
 from stages.lib.store.manifest import SPLITS
 from stages.lib.terminal import UserError, progress
-
-database.keep_in_workspace()
-
-import fiftyone as fo  # noqa: E402  (reads its settings, made just above, while it is imported)
-
-fo.config.show_progress_bars = False
-logging.getLogger("fiftyone").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Group:
 class GroupReader:
     """The labelled groups of a loaded dataset, sorted by key."""
 
-    def __init__(self, dataset: fo.Dataset, settings: DatasetParams, checks: DataChecks) -> None:
+    def __init__(self, dataset: Any, settings: DatasetParams, checks: DataChecks) -> None:
         """Reads everything but pictures and scans.
 
         Args:
@@ -106,7 +102,7 @@ class GroupReader:
                     f"{settings.path}: no field '{name}' (dataset.{key}); its fields are {listed}"
                 )
         label_type = getattr(fields[settings.label_field], "document_type", None)
-        if label_type is not fo.Classification:
+        if label_type is not database.connect().Classification:
             raise UserError(
                 f"{settings.path}: field '{settings.label_field}' (dataset.label_field) is no "
                 "fo.Classification"
@@ -266,6 +262,7 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
     """
     folder = Path(settings.path)
     require_dataset_folder(folder)
+    fo = database.connect()
     try:
         with progress.timed(f"importing {folder} into FiftyOne"):
             dataset = fo.Dataset.from_dir(
@@ -315,6 +312,7 @@ def write(
     Args:
         info: what is stored about the dataset as a whole.
     """
+    fo = database.connect()
     dataset = fo.Dataset()
     try:
         dataset.add_group_field("group", default="rgb")
@@ -331,7 +329,8 @@ def write(
     _make_reproducible(folder, name, seed)
 
 
-def _samples(group: NewGroup) -> Iterator[fo.Sample]:
+def _samples(group: NewGroup) -> Iterator[Any]:
+    fo = database.connect()
     membership = fo.Group()
     for slice_name, path in group.files.items():
         sample = fo.Sample(
