@@ -1,21 +1,26 @@
 # make repro      environment, then the whole pipeline on the dataset of params.yaml
-# make test       environment, then all tests
+# make test       environment, then style, types and tests: minutes
+# make test-all   the same with the sweeps: random kills, mutated files, every command of the pages, benchmarks
 # make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; 66 minutes
-# make lint       style checks
+# make lint       style and types
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 ACTIVATE := . $(VENV)/bin/activate
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: repro test notebook zoo lint setup
+.PHONY: repro test test-all notebook zoo lint setup checkout
 
 repro: setup
-	$(ACTIVATE) && python -m stages.check && dvc repro
+	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
 
 test: lint
 	$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
+
+test-all: lint
+	$(ACTIVATE) && python -m pytest --sweeps $(PYTEST_ARGS)
 
 notebook: setup
 	$(ACTIVATE) && python -m stages.lib.recipes notebook "$(DATASET)" $(SET)
@@ -26,13 +31,27 @@ zoo: setup
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check .
 
-setup: $(READY)
+setup: checkout $(READY)
 
-# The stamp is made last: an installation that broke off is taken up again.
-$(READY): requirements.txt
+# Said before minutes of installing: DVC works in a Git repository, or has to be told to do without.
+checkout:
+	@git rev-parse --git-dir >/dev/null 2>&1 || grep -qs '^ *no_scm *= *true' .dvc/config .dvc/config.local || \
+		{ echo "error: this folder is no Git repository, which DVC needs: run git init, or let DVC do without" \
+		"Git by adding the line no_scm = true to .dvc/config"; exit 1; }
+
+# Packages in three steps, so that one sees where it is. The stamp is made last: an installation that broke off is
+# taken up again.
+$(READY): requirements.txt | checkout
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; name another with make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(VENV)/bin/python -m stages.lib.database
-	touch $@
+	@echo "[1/5] making the environment $(VENV) (some minutes in all)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/5] installing PyTorch"
+	@$(PIP) install -c requirements.txt torch
+	@echo "[3/5] installing FiftyOne"
+	@$(PIP) install -c requirements.txt fiftyone
+	@echo "[4/5] installing DVC and all others"
+	@$(PIP) install -r requirements.txt
+	@echo "[5/5] looking for FiftyOne's database server"
+	@$(VENV)/bin/python -m stages.lib.database
+	@touch $@

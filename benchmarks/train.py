@@ -48,7 +48,8 @@ from stages.lib.training.scratch import Scratch  # noqa: E402
 GROUPS = {"train": 897, "validation": 179}
 _CPU = torch.device("cpu")
 _PRECISIONS = ("float32", "bfloat16")
-_PEAK_SIDE = 3072  # of the matrices whose product shows what the machine can do
+_LEAST_SIDE, _MOST_SIDE = 256, 4096  # of the matrices whose product shows what the machine can do
+_LONG_ENOUGH_S = 0.05
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt (man 3 mallopt)
 
 
@@ -239,12 +240,18 @@ def seeds_parallel(data: Data, folder: Path, settings: Params) -> float:
 
 
 def peak_gflops(precision: str, threads: int) -> float:
-    """The best of several products of large matrices."""
+    """The best of several products of matrices, made larger as long as one takes no time to speak of.
+
+    Without instructions for bfloat16 a processor takes minutes for what takes others a moment.
+    """
     torch.set_num_threads(threads)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    left, right = (torch.randn(_PEAK_SIDE, _PEAK_SIDE).to(dtype) for _ in range(2))
-    best_s = min(_seconds(lambda: left @ right) for _ in range(8))
-    return 2 * _PEAK_SIDE**3 / best_s / 1e9
+    side, best_s = _LEAST_SIDE // 2, 0.0
+    while side < _MOST_SIDE and best_s < _LONG_ENOUGH_S:
+        side *= 2
+        left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
+        best_s = min(_seconds(lambda left=left, right=right: left @ right) for _ in range(4))
+    return 2 * side**3 / best_s / 1e9
 
 
 def epoch_gflop(name: str, data: Data, settings: Params) -> float:

@@ -8,7 +8,7 @@ Reads data/tensors; writes reports/evaluation/ and reports/predictions/ for `pri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,8 @@ from stages.lib.store.manifest import Manifest
 SEED = 0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     manifest = manifests.load(store.FOLDER)
     groups = {split: stored_groups.read(store.FOLDER, split) for split in manifest.splits()}
     for name, predict in {"prior": prior, "return_count": return_count}.items():

@@ -9,6 +9,7 @@ stages that follow, which depend on the keys they read.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.lib import fusions, params, terminal
@@ -19,7 +20,8 @@ PASSED = Path("data/params.ok")
 SYNTHETIC = Path("data/synthetic")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     settings = params.load()
     check_lists(settings)
     check_fusion(settings)

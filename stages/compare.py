@@ -9,7 +9,7 @@ reports/comparison.csv, reports/statistics.json and reports/figures/. Nothing he
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ from stages.lib.store.manifest import Manifest
 FIGURES = Path("reports/figures")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     settings = params.load()
     manifest = manifests.load(store.FOLDER)
     compared = findings.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)

@@ -8,7 +8,7 @@ and, for what was measured with a clock, reports/timing/evaluate-NAME.json.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -28,8 +28,8 @@ from stages.lib.terminal import progress
 from stages.lib.training import devices, runs
 
 
-def main() -> None:
-    name = terminal.single_argument(sys.argv, "the model to evaluate")
+def main(arguments: Sequence[str]) -> None:
+    name = terminal.single_argument(arguments, "the model to evaluate")
     settings = params.load()
     terminal.require_choice(name, settings.model_names(), "model")
     manifest = manifests.load(store.FOLDER)

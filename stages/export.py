@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,8 @@ from stages.lib.terminal import UserError, progress
 _LOOKED_AT = 1000  # pictures at most, for one that can be read and tells the colour channels
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     settings = params.load()
     manifest = export(settings.dataset, settings.export)
     for warning in manifest.warnings:

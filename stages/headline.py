@@ -8,6 +8,7 @@ Reads reports/evaluation/${fusion}.json; writes reports/metrics.json, means over
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -19,7 +20,8 @@ METRICS = Path("reports/metrics.json")
 TEST_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "ece")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     evaluation = evaluations.read(params.load().fusion)
     METRICS.write_text(json.dumps(headline(evaluation), indent=2) + "\n")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -32,7 +33,8 @@ _PROPER_NAMES = {"film": "FiLM", "mmtm": "MMTM"}
 Row = dict[str, str]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     settings = params.load()
     manifest = manifests.load(store.FOLDER)
     rows = read_rows(REPORTS / "comparison.csv")

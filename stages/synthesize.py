@@ -9,7 +9,7 @@ rgb, lidar_img and lidar_pcd. The same settings give the same bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ FOLDER = Path("data/synthetic")
 IMAGE_SIZE = 64
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     synthesize(params.load().synthetic)
 
 

@@ -9,7 +9,7 @@ Reads data/tensors; writes models/NAME/, reports/history/NAME.csv and reports/ti
 from __future__ import annotations
 
 import importlib
-import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from stages.lib.store.tensors import Split
 from stages.lib.training import devices, runs, seeds
 
 
-def main() -> None:
-    name = terminal.single_argument(sys.argv, "the model to train, or --list")
+def main(arguments: Sequence[str]) -> None:
+    name = terminal.single_argument(arguments, "the model to train, or --list")
     settings = params.load()
     if name == "--list":
         # By name: training depends on every module imported above, and is not to depend on this one.
@@ -36,8 +36,9 @@ def main() -> None:
     sizes = runs.architecture(manifest, settings.network)
     recipe = seeds.recipe_of(settings.train, sensors=2 if is_fusion else 1)
     device = devices.choose(settings.train.device)
+    devices.warn_if_slow(settings.train.precision, device)
     setting = seeds.setting_of(settings.train, device)
-    files = seeds.open_scratch(name, recipe, setting, networks.facts(name, sizes), manifest)
+    files = seeds.open_scratch(name, settings.seeds, recipe, setting, networks.facts(name, sizes), manifest)
     job = partial(
         seeds.train_one,
         partial(networks.build, name, sizes),
@@ -55,6 +56,7 @@ def main() -> None:
         story=runs.story(name, recipe, sizes, manifest),
         circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
+    files.complete(settings.seeds)
 
 
 def load_splits(folder: Path, manifest: Manifest) -> tuple[Split, Split]:

@@ -9,8 +9,7 @@ the head's weights among them where the nets are frozen.
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -31,8 +30,8 @@ from stages.lib.training.scratch import Scratch
 from stages.lib.training.seeds import Setting
 
 
-def main() -> None:
-    name = terminal.single_argument(sys.argv, "the late fusion to train")
+def main(arguments: Sequence[str]) -> None:
+    name = terminal.single_argument(arguments, "the late fusion to train")
     settings = params.load()
     terminal.require_choice(name, settings.late, "late fusion")
     manifest = manifests.load(store.FOLDER)
@@ -46,9 +45,13 @@ def main() -> None:
             "their logits are computed anew instead of once"
         )
     device = devices.choose(settings.train.device)
+    if trains_nets:
+        devices.warn_if_slow(settings.train.precision, device)
     setting = seeds.setting_of(settings.train, device)
     nets = {seed: hash_nets(seed) for seed in settings.seeds}
-    files = seeds.open_scratch(name, recipe, setting, networks.facts(name, sizes), manifest, inputs=nets)
+    files = seeds.open_scratch(
+        name, settings.seeds, recipe, setting, networks.facts(name, sizes), manifest, inputs=nets
+    )
     job = partial(
         train_seed,
         TrainedNets(name, sizes, manifest, store.FOLDER.absolute(), runs.MODELS.absolute()),
@@ -65,6 +68,7 @@ def main() -> None:
         story=runs.story(name, recipe, sizes, manifest),
         circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
     )
+    files.complete(settings.seeds)
 
 
 def recipe_for(name: str, train: Train) -> Recipe:

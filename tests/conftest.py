@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,20 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from stages import export
+from stages import (
+    baselines,
+    check,
+    compare,
+    evaluate,
+    export,
+    headline,
+    report,
+    synthesize,
+    train,
+    train_late,
+)
 from stages.lib import params, store
+from stages.lib.intake import decoding
 from stages.lib.store.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -43,15 +56,22 @@ def as_user(folder: Path) -> dict[str, Any]:
     """Options of a process as a user starts it who has activated this environment; its output is one text."""
     names = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Tests run side by side; a process with a thread for each core would only get in the others' way.
+        "OMP_NUM_THREADS": "1",
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.com",
         "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@example.com",
     }
+    # Python's own defaults, and no database of this process.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FIFTYONE_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
     return {
         "cwd": folder,
-        "env": os.environ | names,
+        "env": inherited | names,
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
@@ -125,8 +145,8 @@ def nothing_left_running() -> Iterator[None]:
         end(_started.pop())
 
 
-def start(project: Project, command: list[str], **options: object) -> subprocess.Popen[str]:
-    process = subprocess.Popen(command, start_new_session=True, **as_user(project.folder), **options)
+def start(project: Project, command: list[str], **options: Any) -> subprocess.Popen[str]:
+    process = subprocess.Popen(command, start_new_session=True, **(as_user(project.folder) | options))
     _started.append(process)
     return process
 
@@ -177,22 +197,59 @@ def make_tiny_run(project: Project) -> None:
 
 @pytest.fixture
 def clone(tiny_run: Project, tmp_path: Path) -> Project:
-    """A clone of the tiny run with all its outputs, on a cache of its own."""
+    """A copy of the tiny run with all its outputs."""
     return clone_of(tiny_run, tmp_path / "clone")
 
 
 @pytest.fixture(scope="module")
 def shared_clone(tiny_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone for tests that only read, or leave everything as they found it."""
+    """A copy for tests that only read, or leave everything as they found it."""
     return clone_of(tiny_run, tmp_path_factory.mktemp("shared") / "clone")
 
 
 def clone_of(project: Project, folder: Path) -> Project:
-    project.run("git", "clone", "--quiet", str(project.folder), str(folder))
-    shutil.copytree(project.path(".dvc/cache"), folder / ".dvc" / "cache")
-    cloned = Project(folder)
-    cloned.run("dvc", "checkout", "--quiet")
-    return cloned
+    """A copy of a project as it stands, with a cache of its own, but without what training left for going on.
+
+    DVC puts new files in the place of cached ones, so these may be links; all other files are copies.
+    """
+    left_out = shutil.ignore_patterns(".scratch", ".fiftyone", "__pycache__", "tmp", "cache")
+    shutil.copytree(project.folder, folder, symlinks=True, ignore=left_out)
+    shutil.copytree(project.path(".dvc/cache"), folder / ".dvc" / "cache", copy_function=os.link)
+    return Project(folder)
+
+
+@pytest.fixture
+def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
+    """All stages in their order without DVC, for tests whose subject is results; in a folder of its own.
+
+    Values are those of the tiny run, but for those given; a dot in a key is written as two underscores.
+    """
+
+    def run(**values: object) -> Project:
+        project = Project(tmp_path / "in-process")
+        project.folder.mkdir()
+        shutil.copy(ROOT / "params.yaml", project.folder)
+        set_params(project.folder, TINY)
+        project.set(**values)
+        monkeypatch.chdir(project.folder)
+        settings = params.load()
+        check.main()
+        if settings.dataset.path == check.SYNTHETIC.as_posix():
+            synthesize.main()
+        export.main()
+        for name in [*settings.unimodal, *settings.intermediate]:
+            train.main([name])
+        for name in settings.late:
+            train_late.main([name])
+        baselines.main()
+        for name in settings.model_names():
+            evaluate.main([name])
+        compare.main()
+        headline.main()
+        report.main()
+        return project
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -215,12 +272,23 @@ def edit_params(tmp_path: Path) -> Callable[..., Path]:
     return edited
 
 
+@pytest.fixture(scope="session")
+def decoding_process() -> Iterator[decoding.Pool]:
+    """One process that decodes for all exports, which would start their own otherwise."""
+    with decoding.started(1) as pool:
+        yield pool
+
+
 @pytest.fixture
 def run_export(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    edit_params: Callable[..., Path],
+    decoding_process: decoding.Pool,
 ) -> Callable[..., Manifest]:
     """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
     monkeypatch.setattr(store, "FOLDER", tmp_path / "tensors")
+    monkeypatch.setattr(decoding, "started", lambda setting: nullcontext(decoding_process))
 
     def exported(folder: Path, **values: object) -> Manifest:
         defaults = {
@@ -234,23 +302,32 @@ def run_export(
     return exported
 
 
-LONGEST = [
-    "test_readme",
-    "test_resume",
+# What needs the tiny run, longest first. The first of them makes it, while the other processes work on files that
+# do without; so these come second.
+NEED_THE_TINY_RUN = [
     "test_pipeline",
+    "test_resume",
     "test_own_data",
     "test_bad_input",
-    "test_benchmarks",
+    "test_readme",
+    "test_sensor_use",
+    "test_synthesize",
+    "test_ingest",
+    "test_overview",
+    "test_database",
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, lest one process work on them when the other has nothing left to do."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the sweeps unless they are asked for, and puts files in the order in which they are begun."""
+    first, *later = NEED_THE_TINY_RUN
+    places = {first: -1} | {name: place for place, name in enumerate(later, 1)}
+    items.sort(key=lambda item: places.get(item.path.stem, 0))
+    if not config.getoption("--sweeps"):
+        sweeps = [item for item in items if item.get_closest_marker("sweep")]
+        config.hook.pytest_deselected(items=sweeps)
+        items[:] = [item for item in items if item not in sweeps]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--kills", type=int, default=20, help="times that the fault injection test kills training"
-    )
+    parser.addoption("--sweeps", action="store_true", help="also the tests that show the same at length")

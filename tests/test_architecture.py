@@ -19,11 +19,12 @@ STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.stem != 
 LIBRARY = sorted((ROOT / "stages" / "lib").rglob("*.py"))
 # The one module, or the few, that may import a heavy library.
 DOORS = {
-    "fiftyone": {"stages.lib.intake.datasets"},
+    "fiftyone": {"stages.lib.database"},
     "ruamel": {"stages.lib.params"},
     "matplotlib": {"stages.lib.plots.style", "stages.lib.plots.data", "stages.lib.plots.results"},
     "trimesh": {"stages.lib.scenes"},
     "sklearn": {"stages.lib.evaluation.guessing"},
+    "pymongo": {"stages.lib.database"},
     "statsmodels": {"stages.lib.statistics"},
     "distributed": {"stages.lib.training.seeds"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,12 @@ import torch
 from builders import write_dataset
 from conftest import Project
 from PIL import Image
+
+from stages import check, compare, evaluate, train, train_late
+from stages.lib import store
+from stages.lib.store.manifest import Manifest
+from stages.lib.terminal import UserError
+from stages.lib.training import devices
 
 
 def refused(project: Project, *command: str) -> str:
@@ -55,13 +62,28 @@ def restore(project: Project) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_check_refuses(shared_clone: Project, values: dict[str, object], expected: list[str]) -> None:
+def test_check_refuses(
+    edit_params: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, object],
+    expected: list[str],
+) -> None:
+    """In this process; that DVC then runs nothing and loses nothing is shown below."""
+    folder = edit_params(**values).parent
+    monkeypatch.chdir(folder)
+    (folder / "tests").mkdir()
+    with pytest.raises(UserError) as error:
+        check.main()
+    assert str(error.value).startswith("params.yaml: ") and "\n" not in str(error.value)
+    for part in expected:
+        assert part in str(error.value)
+    assert not (folder / check.PASSED).exists()
+
+
+def test_a_slip_in_params_ends_a_run_at_once(shared_clone: Project) -> None:
     try:
-        shared_clone.set(**values)
-        line = refused(shared_clone, "dvc", "repro")
-        assert line.startswith("error: params.yaml: ")
-        for part in expected:
-            assert part in line
+        shared_clone.set(dataset__path="data/nowhere")
+        assert "no folder 'data/nowhere'" in refused(shared_clone, "dvc", "repro")
     finally:
         restore(shared_clone)
 
@@ -187,54 +209,61 @@ def broken_picture(number: int, rgb: object, lidar: object) -> None:
     ids=lambda value: "" if isinstance(value, list) else getattr(value, "__name__", None) or str(value),
 )
 def test_export_refuses(
-    shared_clone: Project, tmp_path: Path, change: Change | None, values: dict[str, str], expected: list[str]
+    run_export: Callable[..., Manifest],
+    tmp_path: Path,
+    change: Change | None,
+    values: dict[str, str],
+    expected: list[str],
 ) -> None:
-    folder = write_dataset(tmp_path / "mine", change=change)
-    try:
-        shared_clone.set(dataset__path=str(folder), **values)
-        line = refused(shared_clone, "dvc", "repro", "headline", "report")
-        for part in expected:
-            assert part in line, line
-    finally:
-        restore(shared_clone)
-        shared_clone.run("dvc", "checkout", "--quiet")
+    """In this process; that DVC then trains nothing and loses nothing is shown below."""
+    folder = write_dataset(tmp_path / "mine", groups=15, change=change)
+    with pytest.raises(UserError) as error:
+        run_export(folder, **values)
+    assert "\n" not in str(error.value)
+    for part in expected:
+        assert part in str(error.value)
+    assert not store.FOLDER.exists(), "half a cache"
 
 
-def test_a_missing_picture_is_named(shared_clone: Project, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "mine")
+def test_a_missing_picture_is_named(run_export: Callable[..., Manifest], tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine", groups=15)
     (folder / "data" / "006.png").unlink()
-    try:
-        shared_clone.set(dataset__path=str(folder))
-        line = refused(shared_clone, "dvc", "repro", "headline", "report")
-        assert "006.png: no such file" in line
-    finally:
-        restore(shared_clone)
-        shared_clone.run("dvc", "checkout", "--quiet")
+    with pytest.raises(UserError, match=r"006\.png: no such file"):
+        run_export(folder)
 
 
-def test_a_folder_that_fiftyone_cannot_load(shared_clone: Project, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "mine")
+def test_a_folder_that_fiftyone_cannot_load(run_export: Callable[..., Manifest], tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine", groups=15)
     (folder / "samples.json").write_text(json.dumps({"samples": [{"nonsense": 1}]}))
+    with pytest.raises(UserError, match=re.escape(str(folder))):
+        run_export(folder)
+
+
+def test_a_faulty_dataset_ends_a_run_before_training(shared_clone: Project, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine", groups=15, change=contradict)
     try:
         shared_clone.set(dataset__path=str(folder))
         line = refused(shared_clone, "dvc", "repro", "headline", "report")
-        assert str(folder) in line
+        assert "004" in line and "labelled 'cone' and 'cube'" in line
     finally:
         restore(shared_clone)
         shared_clone.run("dvc", "checkout", "--quiet")
 
 
 @pytest.mark.parametrize("command", [["train"], ["train", "a", "b"], ["evaluate"]])
-def test_stages_say_what_they_expect(shared_clone: Project, command: list[str]) -> None:
+def test_stages_say_what_they_expect(command: list[str]) -> None:
     stage, *rest = command
-    assert "expected one argument" in refused(shared_clone, "python", "-m", f"stages.{stage}", *rest)
+    with pytest.raises(UserError, match="expected one argument"):
+        {"train": train, "evaluate": evaluate}[stage].main(rest)
+    with pytest.raises(UserError, match="expected no arguments, not a b"):
+        check.main(["a", "b"])
 
 
-def test_cuda_that_is_not_there(clone: Project) -> None:
-    clone.set(train__device="cuda")
+def test_cuda_that_is_not_there() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    assert "PyTorch finds no CUDA device" in refused(clone, "python", "-m", "stages.train", "rgb")
+    with pytest.raises(UserError, match="PyTorch finds no CUDA device"):
+        devices.choose("cuda")
 
 
 def test_unknown_model(shared_clone: Project) -> None:
@@ -242,17 +271,20 @@ def test_unknown_model(shared_clone: Project) -> None:
     assert "unknown model 'bogus'" in line and "concatenation" in line
 
 
-def test_missing_inputs_name_the_stage_to_run(clone: Project) -> None:
-    clone.path("data/tensors/manifest.json").unlink()
-    assert "dvc repro export" in refused(clone, "python", "-m", "stages.train", "rgb")
+def test_missing_inputs_name_the_stage_to_run(clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.folder)
     clone.path("models/rgb/seed-51.safetensors").unlink()
-    clone.run("dvc", "checkout", "--quiet", "--force", "data/tensors")
-    assert "models/rgb/seed-51.safetensors: no such file" in refused(
-        clone, "python", "-m", "stages.train_late", "late"
-    )
+    with pytest.raises(UserError, match=r"models/rgb/seed-51\.safetensors: no such file"):
+        train_late.main(["late"])
+    clone.path("data/tensors/manifest.json").unlink()
+    with pytest.raises(UserError, match="dvc repro export"):
+        train.main(["rgb"])
 
 
-def test_compare_refuses_predictions_that_do_not_match(clone: Project) -> None:
+def test_compare_refuses_predictions_that_do_not_match(
+    clone: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone.folder)
     path = clone.path("reports/predictions/addition.parquet")
     table = pq.read_table(path)
     seeds = table["seed"].to_numpy()
@@ -271,7 +303,9 @@ def test_compare_refuses_predictions_that_do_not_match(clone: Project) -> None:
     for message, tampered in cases.items():
         path.unlink()  # it may be a link into DVC's cache
         pq.write_table(tampered, path)
-        line = refused(clone, "python", "-m", "stages.compare")
-        assert message in line and "reports/predictions/addition.parquet: " in line
+        with pytest.raises(UserError, match=re.escape(message)) as error:
+            compare.main()
+        assert "reports/predictions/addition.parquet: " in str(error.value)
     path.unlink()
-    assert "no such file" in refused(clone, "python", "-m", "stages.compare")
+    with pytest.raises(UserError, match="no such file"):
+        compare.main()

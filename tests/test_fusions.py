@@ -228,8 +228,8 @@ TRACE = """
 import sys
 sys.path.insert(0, "tests")
 import torch
-from test_fusions import JOINT, LATE, SMALL, built, inputs
-for name in [*JOINT, *LATE]:
+from test_fusions import SMALL, built, inputs
+for name in sys.argv[1:]:
     network = built(name, SMALL)
     rgb, lidar = inputs(SMALL)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -248,19 +248,28 @@ for name in [*JOINT, *LATE]:
 """
 
 
-def test_tracing() -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["addition", "cross_attention", "early", "late"],  # of each kind one
+        pytest.param([*JOINT, *LATE], marks=pytest.mark.sweep),
+    ],
+    ids=["some", "all"],
+)
+def test_tracing(names: list[str]) -> None:
     """torch.compile's tracer sees each network as one graph, which computes the same.
 
     In a process of its own, since it does not see through the type checks of the tests.
     """
-    done = subprocess.run([sys.executable, "-c", TRACE], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", TRACE, *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == [*JOINT, *LATE]
+    assert done.stdout.split() == names
 
 
-def own_parameters(name: str, sizes: Architecture) -> int:
-    network = networks.build(name, sizes)
-    return networks.count_parameters(network.fusion)
+def sketched(name: str, sizes: Architecture) -> networks.FusionNet:
+    """A network whose weights have shapes but no values, which take no time."""
+    with torch.device("meta"):
+        return networks.build(name, sizes)
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
@@ -270,7 +279,8 @@ def test_the_formula_counts_the_operators_parameters(name: str, sizes: Architect
     blocks = sizes.intermediate_channels[:fuse_after]
     names = {"C": blocks[-1], "blocks": blocks, "K": sizes.num_logits, "h": sizes.late_hidden, "sum": sum}
     expected = eval(fusions.describe(name).parameters, {"__builtins__": {}} | names)
-    assert own_parameters(name, replace(sizes, fuse_after=fuse_after)) == expected
+    network = sketched(name, replace(sizes, fuse_after=fuse_after))
+    assert networks.count_parameters(network.fusion) == expected
 
 
 @pytest.mark.parametrize("name", JOINT)
@@ -295,7 +305,7 @@ def test_streams_meet_after_any_block(name: str, fuse_after: int, downsample: st
 def test_matched_networks_have_the_same_size(fuse_after: int) -> None:
     """Within 1 % of the notebook's addition, whatever the fusion."""
     sizes = replace(NOTEBOOK, match_parameters=True, fuse_after=fuse_after)
-    counts = {name: networks.count_parameters(networks.build(name, sizes)) for name in [*JOINT, *LATE]}
+    counts = {name: networks.count_parameters(sketched(name, sizes)) for name in [*JOINT, *LATE]}
     off = {name: count for name, count in counts.items() if abs(count / 6_615_851 - 1) > 0.01}
     assert not off
     assert networks.sized("addition", replace(sizes, fuse_after=3)).hidden == (1000, 100)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from builders import write_dataset
 from conftest import Project
 
 from stages.headline import TEST_METRICS
 from stages.lib import fusions, recipes, statistics
+from stages.lib.terminal import UserError
 
 
 def stages_run(output: str) -> list[str]:
@@ -29,6 +32,8 @@ def test_own_dataset_in_one_command(clone: Project, tmp_path: Path) -> None:
         "dataset.lidar.slice=velodyne",
         "dataset.label_field=kind",
         "dataset.scene_field=null",
+        "intermediate=[addition]",  # one of each kind shows as much as three
+        "fusion=addition",
     ]
     arguments = [word for override in overrides for word in ("-S", override)]
     output = clone.run("dvc", "exp", "run", *arguments, "headline", "report").stdout
@@ -40,29 +45,64 @@ def test_own_dataset_in_one_command(clone: Project, tmp_path: Path) -> None:
     assert story["architecture"]["num_logits"] == 3 and story["architecture"]["rgb_channels"] == 1
 
 
-def test_real_data_of_seven_classes(clone: Project, pandaset: Path) -> None:
-    overrides = ["-S", f"dataset.path={pandaset}", "-S", "dataset.lidar.orientation=as-is"]
-    clone.run("dvc", "exp", "run", *overrides, "headline", "report")
+def test_real_data_of_seven_classes(run_in_process: Callable[..., Project], pandaset: Path) -> None:
+    project = run_in_process(
+        dataset__path=str(pandaset),
+        dataset__lidar__orientation="as-is",
+        intermediate=["addition"],
+        fusion="addition",
+    )
     # Two of the seven stand in no training group, which has to be said.
-    assert clone.text("reports/report.md").count("has no training group") == 2
-    metrics = json.loads(clone.text("reports/metrics.json"))
+    assert project.text("reports/report.md").count("has no training group") == 2
+    metrics = json.loads(project.text("reports/metrics.json"))
     assert {f"test_{name}" for name in TEST_METRICS} <= metrics.keys()
-    manifest = json.loads(clone.text("data/tensors/manifest.json"))
+    manifest = json.loads(project.text("data/tensors/manifest.json"))
     assert len(manifest["classes"]) == 7 and manifest["channels"]["rgb"] == 3
 
 
-def test_without_a_test_split(clone: Project, tmp_path: Path) -> None:
+def test_without_a_test_split(run_in_process: Callable[..., Project], tmp_path: Path) -> None:
     """As the notebook's data: training and validation as tagged, and nothing pretends to be a test."""
     folder = write_dataset(tmp_path / "mine", splits=("train", "train", "validation"))
-    clone.run("dvc", "exp", "run", "-S", f"dataset.path={folder}", "headline", "report")
-    metrics = json.loads(clone.text("reports/metrics.json"))
+    project = run_in_process(dataset__path=str(folder))
+    metrics = json.loads(project.text("reports/metrics.json"))
     assert list(metrics) == ["val_loss", "parameters_m"]
-    report = clone.text("reports/report.md")
+    report = project.text("reports/report.md")
     assert "no test split" in report and "they flatter every model" in report
     assert "no field 'scene' (dataset.scene_field)" in report
-    with clone.path("reports/comparison.csv").open(newline="") as file:
+    with project.path("reports/comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(row["test_loss"] == "" and float(row["val_loss"]) > 0 for row in rows)
+
+
+def test_kinds_of_fusion_side_by_side(run_in_process: Callable[..., Project]) -> None:
+    """Early, intermediate and late, with nets that train on and with nothing to train, all of one size."""
+    joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
+    project = run_in_process(
+        seeds=[0],
+        intermediate=joint,
+        late=late,
+        network__fuse_after=2,
+        network__match_parameters=True,
+        evaluate__permutations=2,
+        evaluate__severities=[],
+    )
+    check_kinds(project.path("reports"), joint, late)
+
+
+def check_kinds(reports: Path, joint: list[str], late: list[str]) -> None:
+    """What a comparison of these fusions, of one size and with one seed, has to tell."""
+    with (reports / "comparison.csv").open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert [name for name in rows if rows[name]["kind"] in fusions.KINDS] == [*joint, *late]
+    assert rows["early"]["kind"] == "early" and rows["mmtm"]["kind"] == "intermediate"
+    assert rows["late_finetuned"]["parameters"] == rows["late"]["parameters"]
+    models = json.loads((reports / "statistics.json").read_text())["models"]
+    assert models["late_mean"]["trainable_parameters"] == 0
+    assert models["late_finetuned"]["trainable_parameters"] == models["late_finetuned"]["parameters"]
+    assert models["late_finetuned"]["metrics"] != models["late"]["metrics"]
+    report = (reports / "report.md").read_text()
+    assert "so this run is exploratory" in report and "Early Fusion" in report
+    assert "Units of the heads' first layer" in report
 
 
 def pretend_setup(clone: Project) -> None:
@@ -72,13 +112,18 @@ def pretend_setup(clone: Project) -> None:
     clone.path(".venv/.ready").touch()
 
 
-def test_zoo(clone: Project) -> None:
-    """`make zoo` trains, evaluates and compares fusions of all kinds, beside the committed run."""
+def test_the_zoos_settings() -> None:
+    """All fusions, and as many seeds as the best of them against all others and both unimodal nets takes."""
     settings = dict(setting.split("=", 1) for setting in recipes.recipe("zoo"))
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
-    # The best of them against all others, and against both unimodal nets.
     assert statistics.seeds_needed(len(listed) + 1) <= len(settings["seeds"].split(","))
+    assert settings["train.precision"] in ("float32", "bfloat16")
+
+
+@pytest.mark.sweep
+def test_zoo(clone: Project) -> None:
+    """`make zoo` trains, evaluates and compares fusions of all kinds, beside the committed run."""
     pretend_setup(clone)
     joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
     few = f"intermediate=[{','.join(joint)}] late=[{','.join(late)}]"  # of all of them, in a fraction of the time
@@ -86,18 +131,8 @@ def test_zoo(clone: Project) -> None:
     output = clone.run("make", "zoo", settings).stdout
     assert "wrote reports/zoo/report.md" in output
     assert clone.changed_files() == []
-    with clone.path("reports/zoo/comparison.csv").open(newline="") as file:
-        rows = {row["model"]: row for row in csv.DictReader(file)}
-    assert [name for name in rows if rows[name]["kind"] in fusions.KINDS] == [*joint, *late]
-    assert rows["early"]["kind"] == "early" and rows["mmtm"]["kind"] == "intermediate"
-    assert rows["late_finetuned"]["parameters"] == rows["late"]["parameters"]
-    models = json.loads(clone.text("reports/zoo/statistics.json"))["models"]
-    assert models["late_mean"]["trainable_parameters"] == 0
-    assert models["late_finetuned"]["trainable_parameters"] == models["late_finetuned"]["parameters"]
-    assert models["late_finetuned"]["metrics"] != models["late"]["metrics"]
+    check_kinds(clone.path("reports/zoo"), joint, late)
     report = clone.text("reports/zoo/report.md")
-    assert "so this run is exploratory" in report and "Early Fusion" in report
-    assert "Units of the heads' first layer" in report
     commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
     assert f"\n`make zoo` in a clone of the Git revision that trained: {commit}. Seeds 0;" in report
     assert "those of `make zoo`: seeds=[51,52,53,54,55,56,57,58,59,60], " in report
@@ -109,7 +144,8 @@ def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
     pretend_setup(clone)
     clone.set(train__epochs=7)  # which nobody has committed, and the report must not hide
-    output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
+    few = "SET=network.hidden=[8,4] intermediate=[addition] fusion=addition"
+    output = clone.run("make", "notebook", f"DATASET={folder}", few).stdout
     assert "wrote reports/notebook/report.md" in output
     assert clone.changed_files() == ["params.yaml"]
     report = clone.text("reports/notebook/report.md")
@@ -122,13 +158,17 @@ def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
     assert len(list(clone.path("reports/notebook/figures").glob("*.png"))) >= 4
 
 
-def test_notebook_recipe_wants_a_dataset(shared_clone: Project) -> None:
-    for given, message in (
-        ([], "make notebook DATASET=folder"),
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([""], "make notebook DATASET=folder"),
         (["nowhere"], "no folder 'nowhere'"),
         (["data/synthetic", "train.epoch=3"], "SET: Could not override 'train.epoch'"),
-    ):
-        done = shared_clone.run(
-            "python", "-m", "stages.lib.recipes", "notebook", *(given or [""]), check=False
-        )
-        assert done.returncode == 1 and message in done.stdout and "Traceback" not in done.stdout
+    ],
+)
+def test_notebook_recipe_wants_a_dataset(
+    shared_clone: Project, monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
+) -> None:
+    monkeypatch.chdir(shared_clone.folder)
+    with pytest.raises(UserError, match=re.escape(message)):
+        recipes.main(["notebook", *given])

@@ -11,22 +11,26 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Project, clone_of, family, start
+from conftest import ROOT, Project, clone_of, family, start
+from dvc.repo import Repo
+
+from scripts import restore_lock
+from stages import train
+from stages.lib.terminal import UserError
+from stages.lib.training import seeds
 
 STAGE = ["python", "-m", "stages.train", "addition"]
 DVC = ["dvc", "repro", "train_intermediate@addition"]
 COMMANDS = {"stage": STAGE, "dvc": DVC}
-# What DVC says of a lock file that it was killed over.
+# What DVC says of a lock file that it was killed over, and what brings it back.
 CUT_OFF = "dvc.lock' "
-
-
-@pytest.fixture
-def kills(request: pytest.FixtureRequest) -> int:
-    return request.config.getoption("--kills")
+RESTORE = ["python", "-m", "scripts.restore_lock"]
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +115,36 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
     assert not alive, f"still running: {alive}"
 
 
-def test_killed_at_random_points(long_run: Project, tmp_path: Path, kills: int) -> None:
+def test_killed_in_every_way(long_run: Project, tmp_path: Path) -> None:
     """Each run goes on where the last one was killed, and the end is the same to the bit."""
     project = clone_of(long_run, tmp_path / "clone")
-    project.set(train__epochs=30)  # which DVC has not seen, and can't have from its cache
+    project.set(train__epochs=300)  # which DVC has not seen, and can't have from its cache
+    forget(project)
+    for name, hit in HITS:
+        process = start(project, COMMANDS[name])
+        last = max((path.stat().st_mtime_ns for path in states(project)), default=0)
+        wait_for_state(project, last)
+        processes = family(process)
+        assert process.poll() is None and hit(process)
+        output, _ = process.communicate(timeout=120)
+        assert "Traceback" not in output, output
+        wait_until_gone(processes)
+    said = project.run(*STAGE).stdout
+    assert said.count("going on from here") == 3
+    assert results(project) == uninterrupted(project)
+
+
+def uninterrupted(project: Project) -> dict[str, str]:
+    """Results of the same run, from nothing to the end."""
+    forget(project)
+    project.run(*STAGE)
+    return results(project)
+
+
+@pytest.mark.sweep
+def test_killed_at_random_points(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    project.set(train__epochs=30)
     full_s = {}
     found = []
     for name, command in COMMANDS.items():
@@ -126,7 +156,7 @@ def test_killed_at_random_points(long_run: Project, tmp_path: Path, kills: int) 
     assert found == [expected, expected]
     chance = random.Random(7)
     hits = 0
-    while hits < kills:
+    while hits < KILLS:
         name, hit = HITS[hits % len(HITS)]
         process = start(project, COMMANDS[name])
         # The interpreter's own first moments are nobody's but its own. Most of a run is start-up; half of the hits
@@ -139,31 +169,58 @@ def test_killed_at_random_points(long_run: Project, tmp_path: Path, kills: int) 
         output, _ = process.communicate(timeout=120)
         assert "Traceback" not in output, output
         wait_until_gone(processes)
-        if CUT_OFF in output:
-            project.run("git", "checkout", "dvc.lock")
+        project.run(*RESTORE)
         if process.returncode == 0:
             assert results(project) == expected
             forget(project)
-    if CUT_OFF in project.run("dvc", "status", check=False).stdout:
-        project.run("git", "checkout", "dvc.lock")
     project.run(*DVC)
     assert results(project) == expected
 
 
-def test_a_lock_file_cut_off_loses_nothing(long_run: Project, tmp_path: Path) -> None:
-    """The remedy that README names, where DVC itself was killed while it wrote dvc.lock."""
-    project = clone_of(long_run, tmp_path / "clone")
-    project.set(train__epochs=3, train__workers=1, seeds=[0])
-    project.run(*DVC)
-    expected = results(project)
-    lock = project.path("dvc.lock")
+def test_a_lock_file_cut_off_loses_nothing(clone: Project) -> None:
+    """As where DVC was killed while it wrote dvc.lock: `make repro` begins with what brings it back."""
+    assert clone.run(*RESTORE).stdout == ""
+    clone.set(train__epochs=3)
+    clone.run(*DVC)
+    expected = results(clone)
+    lock = clone.path("dvc.lock")
     lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
-    assert CUT_OFF in project.run(*DVC, check=False).stdout
-    project.run("git", "checkout", "dvc.lock")
-    project.run("rm", "-rf", ".scratch")
-    output = project.run(*DVC).stdout
-    assert "Running stage" not in output
-    assert results(project) == expected
+    assert CUT_OFF in clone.run(*DVC, check=False).stdout
+    said = clone.run(*RESTORE).stdout.splitlines()
+    assert len(said) == 1 and said[0].startswith("dvc.lock: cut off")
+    assert clone.changed_files() == ["params.yaml"]
+    clone.run("rm", "-rf", ".scratch")
+    assert "Running stage 'train" not in clone.run(*DVC).stdout
+    assert results(clone) == expected
+
+
+def test_make_repro_begins_with_the_lock_file() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = makefile.split("\nrepro:")[1].split("\n\n")[0]
+    assert recipe.index("python -m scripts.restore_lock") < recipe.index("dvc repro")
+
+
+def test_wherever_a_lock_file_is_cut_off(
+    clone: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC reads what is left, or it is restored; without a committed one it goes."""
+    monkeypatch.chdir(clone.folder)
+    committed = clone.path("dvc.lock").read_bytes()
+    lengths = [0, 5, *range(20, len(committed), len(committed) // 12)]
+    restored = 0
+    for length in lengths:
+        clone.path("dvc.lock").write_bytes(committed[:length])
+        restore_lock.main()
+        restored += "dvc.lock: cut off" in capsys.readouterr().err
+        with Repo() as repo:
+            assert repo.index.stages
+        assert clone.path("dvc.lock").read_bytes() in (committed, committed[:length])
+    assert restored > len(lengths) / 2
+    clone.run("git", "rm", "--quiet", "--cached", "dvc.lock")
+    clone.run("git", "commit", "--quiet", "--message", "No lock file")
+    clone.path("dvc.lock").write_bytes(committed[:1000])
+    restore_lock.main()
+    assert not clone.path("dvc.lock").exists()
 
 
 def timed(project: Project, command: list[str]) -> float:
@@ -179,10 +236,10 @@ def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
     project.set(train__workers=1)
     forget(project)
     process = start(project, STAGE)
-    states = wait_for_state(project)
+    left = wait_for_state(project)
     process.kill()
     process.communicate()
-    assert states, "an unfinished seed leaves a state"
+    assert left, "an unfinished seed leaves a state"
     said = project.run(*STAGE).stdout
     assert re.search(r"^addition: seed 0, epoch [1-9]\d*/40: .*, going on from here$", said, re.M)
     assert results(project) == expected
@@ -194,11 +251,18 @@ def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
     assert results(project) == expected
 
 
-def wait_for_state(project: Project) -> list[Path]:
-    for _ in range(600):
-        states = list(project.path(".scratch").rglob("*.run.safetensors"))
-        if states:
-            return states
+def states(project: Project) -> list[Path]:
+    """What unfinished seeds go on from."""
+    return list(project.path(".scratch").rglob("*.run.safetensors"))
+
+
+def wait_for_state(project: Project, last_ns: int = 0) -> list[Path]:
+    """The states, once there is one that is newer."""
+    for _ in range(1200):
+        with suppress(FileNotFoundError):  # replaced this very moment
+            found = states(project)
+            if any(path.stat().st_mtime_ns > last_ns for path in found):
+                return found
         time.sleep(0.05)
     return []
 
@@ -224,11 +288,13 @@ def test_orphans_stop_by_themselves(long_run: Project, tmp_path: Path) -> None:
     process.communicate()
 
 
-def test_another_configuration_is_never_picked_up(long_run: Project, tmp_path: Path) -> None:
+def test_another_configuration_is_never_picked_up(
+    long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = clone_of(long_run, tmp_path / "clone")
     project.set(train__epochs=3, train__workers=1, seeds=[0])
-    project.run(*STAGE)
-    found = {}
+    monkeypatch.chdir(project.folder)
+    train.main(["addition"])
     for key, value in {
         "train__learning_rate": 0.002,
         "train__weight_decay": 0.1,
@@ -237,50 +303,59 @@ def test_another_configuration_is_never_picked_up(long_run: Project, tmp_path: P
     }.items():
         before = results(project)
         project.set(**{key: value})
-        project.run(*STAGE)
-        found[key] = results(project)
-        assert (
-            found[key]["models/addition/seed-0.safetensors"] != before["models/addition/seed-0.safetensors"]
-        )
+        train.main(["addition"])
+        weights = "models/addition/seed-0.safetensors"
+        assert results(project)[weights] != before[weights], key
     folders = list(project.path(".scratch/addition").iterdir())
     assert len(folders) == 2, "older configurations are removed"
-    # Another fusion's code is another configuration, too.
+
+
+def test_another_fusions_code_is_another_configuration(long_run: Project, tmp_path: Path) -> None:
+    project = clone_of(long_run, tmp_path / "clone")
+    project.set(train__epochs=3, train__workers=1, seeds=[0])
+    project.run(*STAGE)
+    before = results(project)
     source = project.path("stages/lib/fusions/addition.py")
     source.write_text(source.read_text().replace("return rgb + lidar", "return rgb + 2 * lidar"))
-    before = results(project)
     project.run(*STAGE)
     assert results(project) != before
 
 
-def test_added_seeds_train_alone(long_run: Project, tmp_path: Path) -> None:
+def test_added_seeds_train_alone(
+    long_run: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     project = clone_of(long_run, tmp_path / "clone")
     forget(project)
-    project.run(*STAGE)
+    project.set(train__workers=1)
+    monkeypatch.chdir(project.folder)
+    train.main(["addition"])
     old = results(project)
     times = {path: path.stat().st_mtime_ns for path in project.path(".scratch").rglob("seed-*.safetensors")}
+    os.utime(project.path("dvc.lock"))  # as where DVC has recorded the run
     project.set(seeds=[0, 53, 51, 52])
-    said = project.run(*STAGE).stdout
+    capsys.readouterr()
+    train.main(["addition"])
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert re.findall(r"seed (\d+), epoch 40/40", said) == ["53"]
+    assert re.findall(r"seed (\d+), epoch 40/40", capsys.readouterr().err) == ["53"]
     new = results(project)
     seeds = {name for name in old if "seed" in name}
     assert {name: new[name] for name in seeds} == {name: old[name] for name in seeds}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.sweep)]
+)
 def test_number_of_workers_changes_nothing(long_run: Project, tmp_path: Path, workers: int) -> None:
-    """Weights, stories, histories; and, since they are computed from these, evaluations."""
+    """Weights, stories, histories: two workers made those of the long run."""
     project = clone_of(long_run, tmp_path / "clone")
     expected = results(project)
     forget(project)
     project.set(train__workers=workers)
     project.run(*STAGE)
     assert results(project) == expected
-    if workers == 4:
-        project.run("dvc", "repro", "evaluate_intermediate@addition")
-        first = project.path("reports/evaluation/addition.json").read_bytes()
-        project.run("python", "-m", "stages.evaluate", "addition")
-        assert project.path("reports/evaluation/addition.json").read_bytes() == first
 
 
 def test_temporary_copy_gives_the_same(long_run: Project, tmp_path: Path) -> None:
@@ -349,39 +424,40 @@ def test_killed_worker_is_one_line(long_run: Project, tmp_path: Path) -> None:
     assert re.match(r"error: addition: a training process was killed.* at seed 0, ", output.splitlines()[-1])
 
 
-@pytest.fixture
-def scheduler(tmp_path: Path, long_run: Project) -> str:
-    """The address of a real Dask scheduler with two worker processes, started in the project's folder."""
-    file = tmp_path / "scheduler.json"
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.sweep)])
+def test_dask_cluster_gives_the_same(long_run: Project, tmp_path: Path, workers: int) -> None:
+    """A real scheduler and real worker processes, started in the project's folder."""
+    project = clone_of(long_run, tmp_path / "clone")
+    expected = results(project)
+    forget(project)
+    scheduler = start_cluster(project, tmp_path, workers)
+    project.set(train__backend="dask", train__scheduler=scheduler)
+    said = project.run(*STAGE).stdout
+    assert results(project) == expected
+    assert re.search(r"seed \d+, epoch 40/40", said), "progress comes from the workers"
+    assert '"backend": "dask"' in project.text("reports/timing/train-addition.json")
+
+
+def start_cluster(project: Project, folder: Path, workers: int) -> str:
+    """The scheduler's address."""
+    file = folder / "scheduler.json"
     command = ["dask", "scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1"]
-    start(long_run, [*command, "--scheduler-file", str(file)])
-    for _ in range(300):
+    start(project, [*command, "--scheduler-file", str(file)])
+    worker = ["dask", "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
+    for _ in range(workers):  # they wait for the file
+        start(project, [*worker, "--local-directory", str(folder)])
+    for _ in range(600):
         if file.exists() and file.stat().st_size:
             break
         time.sleep(0.1)
-    worker = ["dask", "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
-    for _ in range(2):
-        start(long_run, [*worker, "--local-directory", str(tmp_path)])
     return re.search(r"tcp://[\d.:]+", file.read_text()).group()
 
 
-def test_dask_cluster_gives_the_same(long_run: Project, scheduler: str) -> None:
-    expected = results(long_run)
-    forget(long_run)
-    long_run.set(train__backend="dask", train__scheduler=scheduler)
-    said = long_run.run(*STAGE).stdout
-    assert results(long_run) == expected
-    assert re.search(r"seed \d+, epoch 40/40", said), "progress comes from the workers"
-    assert '"backend": "dask"' in long_run.text("reports/timing/train-addition.json")
-    long_run.run("git", "checkout", "params.yaml")
-
-
-def test_no_scheduler_is_one_line(shared_clone: Project) -> None:
-    shared_clone.set(train__backend="dask", train__scheduler="tcp://127.0.0.1:9")
-    done = shared_clone.run(*STAGE, check=False)
-    shared_clone.run("git", "checkout", "params.yaml")
-    assert done.returncode == 1 and "Traceback" not in done.stdout
-    assert "error: train.scheduler: no Dask scheduler at tcp://127.0.0.1:9" in done.stdout
+def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "_SCHEDULER_ANSWERS_WITHIN", "1s")
+    workers = seeds.Workers("dask", "tcp://127.0.0.1:9", 1, 1)
+    with pytest.raises(UserError, match=r"train\.scheduler: no Dask scheduler at tcp://127\.0\.0\.1:9 "):
+        seeds.train("addition", lambda **_: None, [0], workers)
 
 
 def test_traced_networks_train(long_run: Project, tmp_path: Path) -> None:

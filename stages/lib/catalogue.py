@@ -5,6 +5,7 @@ python -m stages.lib.catalogue    writes the page anew
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _section(entry: Entry) -> str:
     return "\n\n".join([f"## {entry.name}", *told.paragraphs, lines])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page())
     print(f"wrote {PAGE}")

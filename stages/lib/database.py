@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import importlib
 import importlib.util
 import logging
 import os
@@ -21,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -66,13 +66,15 @@ def connect() -> ModuleType:
         FIFTYONE_DATABASE_VALIDATION="false",
         FIFTYONE_DO_NOT_TRACK="true",
     )
-    fiftyone = importlib.import_module("fiftyone")
+    import fiftyone  # which reads the settings made just above
+
     fiftyone.config.show_progress_bars = False
     logging.getLogger("fiftyone").setLevel(logging.ERROR)
     return fiftyone
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    terminal.no_arguments(arguments)
     address = os.environ.get("FIFTYONE_DATABASE_URI")
     if address:
         _require_answer(address)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +49,10 @@ class Pair:
     angles: Angles
 
 
-def main() -> None:
-    if len(sys.argv) != 3:
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) != 2:
         raise UserError("usage: python -m stages.lib.ingest RAW OUT")
-    raw, out = Path(sys.argv[1]), Path(sys.argv[2])
+    raw, out = map(Path, arguments)
     if out.exists():
         raise UserError(f"{out}: exists already; name a new folder")
     settings = params.load()

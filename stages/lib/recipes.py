@@ -12,9 +12,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-import timeit
+from collections.abc import Sequence
 from pathlib import Path
 
 from dvc.exceptions import InvalidArgumentError
@@ -70,8 +69,8 @@ RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "fi
 _SYNTHETIC = Path("data/synthetic")
 
 
-def main() -> None:
-    name, dataset, overrides = arguments(sys.argv[1:])
+def main(arguments: Sequence[str]) -> None:
+    name, dataset, overrides = parsed(arguments)
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         clone = Path(folder) / "clone"
         make_clone(Path.cwd(), clone)
@@ -84,7 +83,7 @@ def main() -> None:
     print(f"wrote reports/{name}/report.md")
 
 
-def arguments(given: list[str]) -> tuple[str, Path, list[str]]:
+def parsed(given: Sequence[str]) -> tuple[str, Path, list[str]]:
     if len(given) < 2 or given[0] not in RECIPES or not given[1]:
         raise UserError("usage: make notebook DATASET=folder, or make zoo")
     name, dataset, *overrides = given
@@ -107,16 +106,12 @@ def recipe(name: str) -> list[str]:
 
 
 def faster_precision() -> str:
-    """bfloat16 where matrices multiply faster in it: on GPUs and some processors; others have it, and are slower."""
+    """bfloat16 where networks train faster in it: on GPUs and some processors; others have it, and are slower."""
     import torch  # seconds, which the notebook's recipe has no need of
 
-    if torch.cuda.is_available():
-        return "bfloat16"
-    seconds = {}
-    for name in ("float32", "bfloat16"):
-        matrix = torch.ones(1024, 1024, dtype=getattr(torch, name))
-        seconds[name] = min(timeit.repeat(lambda matrix=matrix: matrix @ matrix, number=1, repeat=5))
-    return min(seconds, key=seconds.__getitem__)
+    from stages.lib.training import devices
+
+    return "bfloat16" if torch.cuda.is_available() or devices.bfloat16_ratio() < 1 else "float32"
 
 
 def make_clone(project: Path, clone: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stages.lib.terminal import orphans
 
@@ -20,12 +20,12 @@ class UserError(Exception):
     """Something that the user can mend; its text names the thing, its place and the right choices."""
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a stage's `main`; a user's error ends it with one line and exit code 1."""
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a stage's `main` on the command line's arguments; a user's error ends it with one line and exit code 1."""
     orphans.end_with_dvc()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
+        main(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -52,11 +52,17 @@ def report_line(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def single_argument(arguments: list[str], meaning: str) -> str:
+def no_arguments(arguments: Sequence[str]) -> None:
+    """Raises UserError when a command line that takes no arguments has some."""
+    if arguments:
+        raise UserError(f"expected no arguments, not {' '.join(arguments)}")
+
+
+def single_argument(arguments: Sequence[str], meaning: str) -> str:
     """The one argument of a command line; raises UserError when there is none or more."""
-    if len(arguments) != 2:
+    if len(arguments) != 1:
         raise UserError(f"expected one argument: {meaning}")
-    return arguments[1]
+    return arguments[0]
 
 
 def require_choice(name: str, choices: list[str], what: str) -> None:

@@ -6,10 +6,13 @@ import ctypes
 import os
 import platform
 import resource
+import timeit
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from stages.lib import terminal
 from stages.lib.terminal import UserError
 
 # Parameters of glibc's mallopt (man 3 mallopt).
@@ -28,6 +31,43 @@ def choose(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device is cuda, but PyTorch finds no CUDA device; set it to auto or cpu")
     return torch.device(name)
+
+
+def warn_if_slow(precision: str, device: torch.device) -> None:
+    """Says in a line how slow bfloat16 will be on a processor that is slower in it."""
+    if precision == "bfloat16" and device.type == "cpu":
+        ratio = bfloat16_ratio()
+        if ratio > 1:
+            terminal.report_line(
+                f"warning: train.precision is bfloat16: on this processor a small network took {ratio:.1f} times "
+                "as long in it as in float32; train.precision: float32 is faster here"
+            )
+
+
+def bfloat16_ratio() -> float:
+    """Time of a training step of a small network in bfloat16 over that in float32, on this processor.
+
+    Measured in less than a second: processors without instructions for bfloat16 differ by factors, and one
+    kernel from another by a hundred.
+    """
+    network = nn.Sequential(
+        nn.Conv2d(25, 50, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(3200, 100)
+    ).to(memory_format=torch.channels_last)
+    inputs = torch.rand(4, 25, 32, 32).to(memory_format=torch.channels_last)
+
+    def step(is_rounded: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_rounded):
+            output = network(inputs)
+        output.float().sum().backward()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # whatever else keeps the other cores busy
+    rounded_s, exact_s = (
+        min(timeit.repeat(lambda is_rounded=is_rounded: step(is_rounded), number=1, repeat=4))
+        for is_rounded in (True, False)
+    )
+    torch.set_num_threads(threads)
+    return rounded_s / exact_s
 
 
 def prepare_process(threads: int, *, tf32: bool = False) -> None:

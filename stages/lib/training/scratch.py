@@ -3,6 +3,11 @@
 .scratch/NAME/KEY/seed-51.safetensors     weights of a finished seed's best epoch
 .scratch/NAME/KEY/seed-51.json            its losses and times; written last, so it means finished
 .scratch/NAME/KEY/seed-51.run.safetensors all that an unfinished seed needs to go on
+.scratch/NAME/KEY/complete.json           the seeds of the last run that finished them all
+
+Finished seeds are kept for runs that were interrupted and for runs that add seeds. Once DVC has recorded a
+complete run in dvc.lock, it starts the same run again only when it is forced to (`dvc repro -f`), or when the
+results are lost: then all of its seeds are trained anew.
 
 KEY is a fingerprint of all that decides a result, so nothing is ever picked up by another
 configuration. DVC empties a stage's outputs before it runs, so these files lie outside them; they
@@ -31,6 +36,7 @@ from torch import Tensor
 from stages.lib.training.loop import Epoch, Run
 
 FOLDER = Path(".scratch")
+LOCK = Path("dvc.lock")
 
 _KEPT = 2  # configurations of a model; the one before is often come back to
 _PARTS = ("best", "weights", "moments", "generators")
@@ -92,6 +98,29 @@ class Scratch:
             run.best = {name: tensor.clone() for name, tensor in run.weights.items()}
         return run
 
+    def complete(self, seeds: list[int]) -> None:
+        """Notes that all of a run's seeds are finished and all of its files are written."""
+        _replace(self._complete_path, lambda path: path.write_text(json.dumps(seeds)))
+
+    def forget_recorded(self, seeds: list[int]) -> None:
+        """Forgets these seeds' weights where they are all of a complete run that DVC has recorded since.
+
+        A run that DVC was killed over is complete too, but newer than dvc.lock.
+        """
+        try:
+            is_recorded = LOCK.stat().st_mtime_ns > self._complete_path.stat().st_mtime_ns
+            is_same = json.loads(self._complete_path.read_text()) == seeds
+        except (OSError, ValueError):
+            return
+        if is_recorded and is_same:
+            for seed in seeds:
+                (self.folder / f"seed-{seed}.json").unlink(missing_ok=True)
+        self._complete_path.unlink(missing_ok=True)
+
+    @property
+    def _complete_path(self) -> Path:
+        return self.folder / "complete.json"
+
     def _run_path(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}.run.safetensors"
 
@@ -111,10 +140,11 @@ class Scratch:
         return Run(**(story["run"] | {"history": [Epoch(**epoch) for epoch in story["run"]["history"]]}))
 
 
-def opened(name: str, inputs: Mapping[int, str], *facts: object) -> Scratch:
+def opened(name: str, seeds: list[int], inputs: Mapping[int, str], *facts: object) -> Scratch:
     """The scratch files of a model; older configurations' are removed.
 
     Args:
+        seeds: those that the run is to finish.
         inputs: by seed, what its result depends on beside the rest.
         facts: all that decides a result, beside that and the code.
     """
@@ -126,6 +156,7 @@ def opened(name: str, inputs: Mapping[int, str], *facts: object) -> Scratch:
         shutil.rmtree(folder, ignore_errors=True)
     for path in scratch.folder.glob("*.tmp"):
         path.unlink(missing_ok=True)  # of a process that was killed while it wrote
+    scratch.forget_recorded(seeds)
     return scratch
 
 

@@ -26,6 +26,7 @@ from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.loop import Inputs, Recipe, Run
 from stages.lib.training.scratch import Scratch
 
+_SCHEDULER_ANSWERS_WITHIN = "20s"
 _TOPIC = "fusion-training"  # of the scheduler's events, under which workers tell their progress
 
 
@@ -66,7 +67,12 @@ def setting_of(train: Train, device: torch.device) -> Setting:
 
 
 def open_scratch(
-    name: str, recipe: Recipe, setting: Setting, *facts: object, inputs: Mapping[int, str] | None = None
+    name: str,
+    seeds: list[int],
+    recipe: Recipe,
+    setting: Setting,
+    *facts: object,
+    inputs: Mapping[int, str] | None = None,
 ) -> Scratch:
     """Scratch files of a model's seeds under all that decides their weights.
 
@@ -75,7 +81,7 @@ def open_scratch(
     """
     machine = (platform.machine(), torch.__version__, torch.backends.cpu.get_cpu_capability())
     computing = (setting.device.type, setting.threads, setting.tf32, setting.compile)
-    return scratch.opened(name, inputs or {}, recipe, computing, machine, *facts)
+    return scratch.opened(name, seeds, inputs or {}, recipe, computing, machine, *facts)
 
 
 def train_one(
@@ -250,7 +256,7 @@ def _engine(workers: Workers, progress: SeedProgress) -> Iterator[tuple[joblib.P
     from distributed import Client  # a second of import that only clusters need
 
     try:
-        client = Client(workers.scheduler, timeout="20s", set_as_default=False)
+        client = Client(workers.scheduler, timeout=_SCHEDULER_ANSWERS_WITHIN, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"train.scheduler: no Dask scheduler at {workers.scheduler} ({reason})") from None
