@@ -30,6 +30,7 @@ from stages import (
 )
 from stages.lib import params, store
 from stages.lib.intake import decoding
+from stages.lib.intake.overview import Overview
 from stages.lib.store.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -286,11 +287,16 @@ def run_export(
     edit_params: Callable[..., Path],
     decoding_process: decoding.Pool,
 ) -> Callable[..., Manifest]:
-    """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml."""
+    """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml.
+
+    Figures take as long as all the rest, so only tests that look at them have them drawn.
+    """
     monkeypatch.setattr(store, "FOLDER", tmp_path / "tensors")
     monkeypatch.setattr(decoding, "started", lambda setting: nullcontext(decoding_process))
 
-    def exported(folder: Path, **values: object) -> Manifest:
+    def exported(folder: Path, *, figures: bool = False, **values: object) -> Manifest:
+        if not figures:
+            monkeypatch.setattr(Overview, "draw", lambda *arguments: None)
         defaults = {
             "dataset__lidar__orientation": "as-is",
             "export__image_size": 24,

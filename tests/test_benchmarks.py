@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from benchmarks import notebook
+from benchmarks import notebook, train
 
 LIMIT_S = 300  # of each; on two cores of a processor without AVX-512 they take a third of that
 
@@ -51,6 +52,13 @@ def test_train(tmp_path: Path) -> None:
     assert list(figures["fusions"]) == ["film"] and figures["fusions"]["film"]["beside"] == "addition"
     assert figures["fusions"]["film"]["ratio"] > 0
     assert "| addition | notebook " in said and "Of the peak" in said
+
+
+def test_the_peak_is_found_in_moments() -> None:
+    """Also of a precision that the processor has no instructions for."""
+    started_s = time.monotonic()
+    assert all(train.peak_gflops(precision, threads=1) > 0 for precision in ("float32", "bfloat16"))
+    assert time.monotonic() - started_s < 30
 
 
 def test_notebook_trains_its_own_networks() -> None:

@@ -592,11 +592,10 @@ def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
     assert files.load_finished(0) is not None
 
 
-def test_the_list_names_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     from stages import train
 
-    monkeypatch.setattr("sys.argv", ["stages.train", "--list"])
-    train.main()
+    train.main(["--list"])
     lines = capsys.readouterr().out.splitlines()
     for name in [*JOINT, *LATE]:
         (line,) = [line for line in lines if line.split() and line.split()[0] == name]

@@ -90,7 +90,7 @@ def test_contact_sheet_shows_each_class(tmp_path: Path, run_export: Callable[...
 
 
 def test_figures_are_written_with_the_cache(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
-    run_export(write_dataset(tmp_path / "data"))
+    run_export(write_dataset(tmp_path / "data"), figures=True)
     paths = sorted((store.FOLDER / store.PICTURES).glob("*.png"))
     assert [path.stem for path in paths] == FIGURES
     for path in paths:

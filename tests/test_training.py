@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -281,6 +282,25 @@ def test_class_weights() -> None:
     weights = training.class_weights(labels, 3, "balanced")
     assert weights.tolist() == pytest.approx([2 / 3, 0, 2])
     assert float(weights[labels].mean()) == pytest.approx(1)
+
+
+def test_slow_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, measured on the spot, and training goes on."""
+    started_s = time.monotonic()
+    assert devices.bfloat16_ratio() > 0
+    # Less than a second where nothing else runs; tests run side by side.
+    assert time.monotonic() - started_s < 10
+    for ratio, lines in ((3.4, 1), (0.6, 0)):
+        monkeypatch.setattr(devices, "bfloat16_ratio", lambda ratio=ratio: ratio)
+        devices.warn_if_slow("bfloat16", CPU)
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == lines
+    devices.warn_if_slow("float32", CPU)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(devices, "bfloat16_ratio", lambda: 3.4)
+    devices.warn_if_slow("bfloat16", CPU)
+    said = capsys.readouterr().err
+    assert "train.precision is bfloat16" in said and "3.4 times" in said
 
 
 def test_workers() -> None:
