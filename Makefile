@@ -2,7 +2,7 @@
 # make test       environment, then all tests
 # make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; 66 minutes
-# make lint       style checks
+# make lint       style and type checks
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +24,7 @@ zoo: setup
 	$(ACTIVATE) && python -m stages.lib.recipes zoo "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
-	$(ACTIVATE) && ruff check . && ruff format --check .
+	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
 
 setup: $(READY)
 

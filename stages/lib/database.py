@@ -24,6 +24,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 
@@ -101,6 +102,7 @@ def _require_answer(address: str) -> None:
     from pymongo.errors import PyMongoError
 
     try:
+        client: MongoClient[dict[str, Any]]
         with MongoClient(address, serverSelectionTimeoutMS=int(1000 * _ANSWERS_WITHIN_S)) as client:
             client.admin.command("ping")
     except (PyMongoError, ValueError):

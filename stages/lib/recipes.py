@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import timeit
+from functools import partial
 from pathlib import Path
 
 from dvc.exceptions import InvalidArgumentError
@@ -115,7 +116,7 @@ def faster_precision() -> str:
     seconds = {}
     for name in ("float32", "bfloat16"):
         matrix = torch.ones(1024, 1024, dtype=getattr(torch, name))
-        seconds[name] = min(timeit.repeat(lambda matrix=matrix: matrix @ matrix, number=1, repeat=5))
+        seconds[name] = min(timeit.repeat(partial(torch.matmul, matrix, matrix), number=1, repeat=5))
     return min(seconds, key=seconds.__getitem__)
 
 

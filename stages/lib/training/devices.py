@@ -7,10 +7,14 @@ import os
 import platform
 import resource
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from stages.lib.terminal import UserError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 # Parameters of glibc's mallopt (man 3 mallopt).
 _M_TRIM_THRESHOLD = -1
@@ -30,6 +34,11 @@ def choose(name: str) -> torch.device:
     return torch.device(name)
 
 
+def place(network: Net, device: torch.device) -> Net:
+    """Moves a network to a device, its weights in channels-last layout, as the maps that it is given."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no overload has it
+
+
 def prepare_process(threads: int, *, tf32: bool = False) -> None:
     """Fixes everything that could make two runs differ, and keeps memory; call before all computing.
 
@@ -44,7 +53,7 @@ def prepare_process(threads: int, *, tf32: bool = False) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
     # Filling every new tensor is for finding reads of unset memory, and takes a fifth of an epoch.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stubs lack it
     _keep_freed_memory()
 
 
