@@ -29,7 +29,7 @@ zoo: setup
 	$(ACTIVATE) && python -m stages.lib.recipes zoo "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
-	$(ACTIVATE) && ruff check . && ruff format --check .
+	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
 
 setup: checkout $(READY)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,13 +21,15 @@ from stages.lib.comparison.findings import Comparison
 from stages.lib.evaluation.evaluations import Evaluation
 from stages.lib.params import SENSORS, TITLES
 from stages.lib.plots import results, style
-from stages.lib.plots.results import Spot
+from stages.lib.plots.results import Bounds, Spot
 from stages.lib.plots.style import Figure
 from stages.lib.store import manifest as manifests
 from stages.lib.store import records
 from stages.lib.store.manifest import Manifest
 
 FIGURES = Path("reports/figures")
+
+Known = TypeVar("Known")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -63,9 +66,15 @@ def save(figures: dict[str, Figure | None]) -> None:
         shutil.copyfile(path, FIGURES / path.name)
 
 
+def known(value: Known | None) -> Known:
+    """A value that is None for baselines only, or for metrics that no figure here shows."""
+    assert value is not None
+    return value
+
+
 def draw_loss_curves(compared: Comparison, names: list[str]) -> Figure:
     prior = compared.models["prior"].metrics["validation"]["loss"].mean
-    return results.loss_curves({name: records.read_history(name) for name in names}, prior)
+    return results.loss_curves({name: records.read_history(name) for name in names}, known(prior))
 
 
 def draw_metric_intervals(compared: Comparison, names: list[str]) -> Figure:
@@ -94,14 +103,14 @@ def draw_pareto(
     for name in names:
         model = compared.models[name]
         loss = model.metrics[compared.split]["loss"]
-        spots[name] = Spot(costs=costs(model.evaluation), loss=loss.mean, bounds=(loss.low, loss.high))
+        spots[name] = Spot(costs=costs(model.evaluation), loss=known(loss.mean), bounds=(loss.low, loss.high))
     return results.pareto(spots, f"{compared.split} loss (nats)")
 
 
 def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
     return {
-        "parameters (millions)": evaluation.cost.parameters / 1e6,
-        "operations a sample (MFLOP)": evaluation.cost.flops_m,
+        "parameters (millions)": known(evaluation.cost.parameters) / 1e6,
+        "operations a sample (MFLOP)": known(evaluation.cost.flops_m),
     }
 
 
@@ -110,8 +119,8 @@ def measured_costs(evaluation: Evaluation) -> dict[str, float]:
 
 
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
-    uses = {name: compared.models[name].sensor_use for name in names}
-    lost: dict[str, dict] = {}
+    uses = {name: known(compared.models[name].sensor_use) for name in names}
+    lost: dict[str, dict[str, tuple[float, Bounds]]] = {}
     for sensor in SENSORS:
         title = TITLES[sensor]
         for name in names:
@@ -129,7 +138,7 @@ def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
 
 def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
     """None where no corruptions were asked for."""
-    curves: dict[str, dict] = {}
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for sensor in SENSORS:
         for name in names:
             for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
@@ -139,7 +148,7 @@ def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
 
 
 def draw_reliability(compared: Comparison, names: list[str]) -> Figure:
-    calibrations = {name: compared.models[name].calibration for name in names}
+    calibrations = {name: known(compared.models[name].calibration) for name in names}
     return results.reliability(
         {
             name: {

@@ -67,7 +67,7 @@ def predict_splits(
         split = Split(store.FOLDER, manifest, split_name)
         groups = stored_groups.read(store.FOLDER, split_name)
         for seed in progress.track(seeds, f"{name} on {split_name}", len(seeds), "seed"):
-            network = runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
+            network = devices.place(runs.load_network(name, seed, sizes), device)
             logits = training.predict(network, split, batch_size, device)
             predictions.append(Predictions(seed, split_name, groups, logits.numpy()))
     return predictions
@@ -84,10 +84,7 @@ def probe_seeds(
     """What every seed's model makes of missing, shuffled and corrupted sensors."""
     split = Split(store.FOLDER, manifest, "test" if manifest.has_test_split else "validation")
     blanks = probing.blanks(settings.missing, Split(store.FOLDER, manifest, "train"))
-    by_seed = {
-        seed: runs.load_network(name, seed, sizes).to(device, memory_format=torch.channels_last)
-        for seed in seeds
-    }
+    by_seed = {seed: devices.place(runs.load_network(name, seed, sizes), device) for seed in seeds}
     return probing.probe(by_seed, split, settings, blanks, device, f"{name} with corrupted sensors")
 
 

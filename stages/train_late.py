@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.lib import fusions, networks, params, store, terminal, training
-from stages.lib.networks import Architecture, LateNet
+from stages.lib import networks, params, store, terminal, training
+from stages.lib.networks import Architecture, LateNet, UnimodalNet
+from stages.lib.networks.operators import LateFusion
 from stages.lib.params import SENSORS, Train
 from stages.lib.store import manifest as manifests
 from stages.lib.store.manifest import Manifest
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     manifest = manifests.load(store.FOLDER)
     sizes = runs.architecture(manifest, settings.network)
     # Loaded, its source is part of the scratch files' fingerprint.
-    trains_nets = fusions.load(name).trains_nets
+    trains_nets = networks.load_late(name).trains_nets
     recipe = recipe_for(name, settings.train)
     if recipe.augment.is_on and not trains_nets:
         terminal.report_line(
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
 def recipe_for(name: str, train: Train) -> Recipe:
     """That of whole networks, or of heads alone where the nets are frozen."""
     recipe = seeds.recipe_of(train)
-    if fusions.load(name).trains_nets:
+    if networks.load_late(name).trains_nets:
         return recipe
     return replace(recipe, epochs=train.late.epochs, learning_rate=train.late.learning_rate)
 
@@ -100,34 +101,39 @@ class TrainedNets:
     tensors: Path
     models: Path
 
-    def head(self) -> nn.Module:
+    def head(self) -> LateFusion:
         return networks.build_head(self.name, self.sizes)
 
     def whole(self, seed: int) -> LateNet:
         """The untrained head over the nets."""
         # The head first: its initial weights depend on the seed alone, as without the nets.
         fusion = self.head()
-        nets = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in SENSORS)
-        return LateNet(*nets, fusion)
+        return LateNet(*self.nets(seed), fusion)
+
+    def nets(self, seed: int) -> tuple[UnimodalNet, UnimodalNet]:
+        """The trained net of each sensor."""
+        rgb, lidar = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in SENSORS)
+        assert isinstance(rgb, UnimodalNet) and isinstance(lidar, UnimodalNet)
+        return rgb, lidar
 
     def splits(self) -> tuple[Split, Split]:
-        return tuple(Split(self.tensors, self.manifest, name) for name in ("train", "validation"))
+        train, validation = (Split(self.tensors, self.manifest, name) for name in ("train", "validation"))
+        return train, validation
 
     def logits(self, seed: int, device: torch.device) -> tuple[CachedLogits, CachedLogits]:
         """Both nets' logits on the training and the validation split."""
-        rgb, lidar = (runs.load_network(sensor, seed, self.sizes, self.models) for sensor in SENSORS)
+        rgb, lidar = self.nets(seed)
         train, validation = (cache_logits(rgb, lidar, split, device) for split in self.splits())
         return train, validation
 
 
 def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.device) -> CachedLogits:
     """What two nets say of each sample of a split."""
-    layout = torch.channels_last
-    logits = (
-        training.predict(net.to(device, memory_format=layout), split, batch_size=128, device=device)
+    of_rgb, of_lidar = (
+        training.predict(devices.place(net, device), split, batch_size=128, device=device)
         for net in (rgb, lidar)
     )
-    return CachedLogits(*logits, split.labels)
+    return CachedLogits(of_rgb, of_lidar, split.labels)
 
 
 def train_seed(
@@ -141,7 +147,7 @@ def train_seed(
 ) -> Run:
     """One seed; over logits that are computed once, if the nets are frozen and see the same inputs each epoch."""
     how = partial(seeds.train_one, recipe=recipe, setting=setting, files=files, seed=seed, tell=tell)
-    if fusions.load(nets.name).trains_nets or recipe.augment.is_on:
+    if networks.load_late(nets.name).trains_nets or recipe.augment.is_on:
         return how(partial(nets.whole, seed), nets.splits, learner=attrgetter("trained"))
     return how(nets.head, partial(nets.logits, seed, setting.device))
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 
@@ -103,6 +104,7 @@ def _require_answer(address: str) -> None:
     from pymongo.errors import PyMongoError
 
     try:
+        client: MongoClient[dict[str, Any]]
         with MongoClient(address, serverSelectionTimeoutMS=int(1000 * _ANSWERS_WITHIN_S)) as client:
             client.admin.command("ping")
     except (PyMongoError, ValueError):

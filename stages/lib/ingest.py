@@ -99,10 +99,11 @@ def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
         for stem in sorted(rgb.keys() | scans_of.keys()):
             found = [*rgb[stem], *scans_of[stem]]
             if len(rgb[stem]) == len(scans_of[stem]) == 1:
-                own = angles or scans.find_angles({}, raw, found[1], label, max_pixels)
+                picture, scan = found
+                own = angles or scans.find_angles({}, raw, scan, label, max_pixels)
                 if own is None:
                     raise UserError(f"{folder}: no azimuth.npy and zenith.npy here, above or in lidar/")
-                pairs.append(Pair(label, stem, *found, angles=own))
+                pairs.append(Pair(label, stem, picture, scan, own))
                 continue
             if not (rgb[stem] and scans_of[stem]):
                 reason = f"no {'scan' if rgb[stem] else 'picture'} of this name"

@@ -212,10 +212,12 @@ def contrast_family(
     """
     compared = _pairs(accuracies, pairs, draws)
     several_seeds = len(next(iter(accuracies.values())).measured) > 1
-    raw = [sign_flip_p(pair.values) if several_seeds else None for pair in compared]
-    corrected = holm(raw) if several_seeds else raw
+    p_values: list[tuple[float | None, float | None]] = [(None, None)] * len(compared)
+    if several_seeds:
+        raw = [sign_flip_p(pair.values) for pair in compared]
+        p_values = list(zip(raw, holm(raw), strict=True))
     family = []
-    for pair, p, p_holm in zip(compared, raw, corrected, strict=True):
+    for pair, (p, p_holm) in zip(compared, p_values, strict=True):
         p_tied = equivalence_p(pair.values, margin) if several_seeds else None
         family.append(
             Contrast(

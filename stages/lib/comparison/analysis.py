@@ -27,7 +27,11 @@ class Finding:
     @property
     def is_head_alone(self) -> bool:
         """Whether its own training left most of its parameters alone: a late fusion over frozen nets."""
-        return None not in (self.trained, self.parameters_m) and self.trained < 0.5e6 * self.parameters_m
+        return (
+            self.trained is not None
+            and self.parameters_m is not None
+            and self.trained < 0.5e6 * self.parameters_m
+        )
 
 
 @dataclass(frozen=True)
@@ -337,7 +341,9 @@ def _size_and_success(found: Findings) -> str:
         )
     if found.of_kind("late"):
         text += "A late model's count includes both unimodal nets. "
-    heads = sorted(model.trained for model in found.of_kind("late") if model.is_head_alone)
+    heads = sorted(
+        model.trained for model in found.of_kind("late") if model.is_head_alone and model.trained is not None
+    )
     if heads:
         sizes = f"{heads[0]:,}" if heads[0] == heads[-1] else f"{heads[0]:,} to {heads[-1]:,}"
         text += f"Where these stay frozen, its own head has {sizes} weights."

@@ -111,7 +111,7 @@ def compare(names: list[str], fusion_names: list[str], manifest: Manifest, setti
     evaluated = {name: evaluations.read(name) for name in (*names, *BASELINES)}
     seeds = sorted(evaluated[names[0]].seeds)
     split = "test" if manifest.has_test_split else "validation"
-    parts = [part for part in ("validation", "test") if part in manifest.splits()]
+    parts = [part for part in manifest.splits() if part != "train"]
     resampled = {
         part: resample_split(names, part, seeds, settings.draws, with_ranks=part == split) for part in parts
     }

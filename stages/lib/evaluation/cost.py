@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import time
 from typing import Any
@@ -15,13 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from stages.lib import networks
 from stages.lib.evaluation.evaluations import Cost
 from stages.lib.networks import Architecture, LateNet
+from stages.lib.training import devices
 
 _WARM_UP = 5
 _REPETITIONS = 50
 
 # The counter's hook would import torch.compile's front end, more than a second in every process, only to ask it to
 # leave the hook alone; here it hears that this has been done.
-_hook = flop_counter._FlopCounterMode.__torch_dispatch__.__wrapped__
+_hook = inspect.unwrap(flop_counter._FlopCounterMode.__torch_dispatch__)
 _hook.__dynamo_disable = _hook
 
 
@@ -48,7 +50,7 @@ def count(network: nn.Module, sizes: Architecture) -> Cost:
 def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, threads: int) -> dict[str, Any]:
     """Median time of one forward pass in milliseconds, of one sample and of 32, after a warm-up."""
     torch.set_num_threads(threads)
-    network = network.to(device, memory_format=torch.channels_last)
+    devices.place(network, device)
     return {
         "latency_ms": _latency_ms(network, sizes, device, 1),
         "latency_32_ms": _latency_ms(network, sizes, device, 32),

@@ -131,10 +131,11 @@ def blanks(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W"]]:
         }
     means = {}
     for sensor, measured in first.items():
-        total = sum(
+        sums = (
             train.normalized(sensor, block).double().sum(dim=(0, 2, 3))
             for block in _blocks(train, sensor, range(len(train)))
         )
+        total = sum(sums, start=torch.zeros(()))
         mean = total / (len(train) * measured[0, 0].numel())
         means[sensor] = mean.float()[:, None, None].expand_as(measured[0])
     return means

@@ -96,10 +96,10 @@ class GroupReader:
                 )
         fields = dataset.get_field_schema()
         listed = ", ".join(sorted(fields))
-        for key, name in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
-            if name is not None and name not in fields:
+        for key, field in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
+            if field is not None and field not in fields:
                 raise UserError(
-                    f"{settings.path}: no field '{name}' (dataset.{key}); its fields are {listed}"
+                    f"{settings.path}: no field '{field}' (dataset.{key}); its fields are {listed}"
                 )
         label_type = getattr(fields[settings.label_field], "document_type", None)
         if label_type is not database.connect().Classification:
@@ -183,7 +183,7 @@ class GroupReader:
             fault("contradicting labels", f"its slices are labelled {some}")
             return None
         try:
-            paths = [self._inside(sample["filepath"]) for sample in samples]
+            paths = (self._inside(picture["filepath"]), self._inside(scan["filepath"]))
             scenes = [sample["scene"] for sample in samples if sample["scene"] is not None]
             key = os.path.splitext(samples[0]["filepath"].removeprefix(f"{self._folder}{os.sep}"))[0]
             scene = str(scenes[0]) if scenes else key
@@ -214,7 +214,7 @@ class GroupReader:
         label, scene = self._stored_as(settings.label_field), self._stored_as(settings.scene_field)
         # Straight from the database: FiftyOne's own way of reading values takes three times as long.
         wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, f"{label}.label", scene]), 1)
-        slices = {settings.rgb.slice: {}, settings.lidar.slice: {}}
+        slices: dict[str, dict[ObjectId, dict[str, Any]]] = {settings.rgb.slice: {}, settings.lidar.slice: {}}
         for document in self._dataset._sample_collection.find({}, wanted):
             membership = document.get(group) or {}
             if membership.get("name") in slices:

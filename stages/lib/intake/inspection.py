@@ -60,7 +60,7 @@ def _inspect(
     sums = colors.sum(axis=2) / 255
     squares = np.square(colors, dtype=np.uint16).sum(axis=2) / 255**2
     # Margins are black in all channels; they say nothing about the picture that they complete.
-    lit = rgb.any(axis=1)
+    lit = np.any(rgb, axis=1)
     inside = lit.any(axis=2)[:, None, :, None] & lit.any(axis=1)[:, None, None, :]
     middle = rgb.shape[2] // 2
     constant = ((rgb == rgb[:, :, middle : middle + 1, middle : middle + 1]) | ~inside).all(axis=(1, 2, 3))

@@ -191,15 +191,21 @@ def build(name: str, architecture: Architecture) -> UnimodalNet | IntermediateNe
     Raises:
         ValueError: when there is no network of this name.
     """
-    sizes = sized(name, architecture)
     if name in SENSORS:
-        return _initialized(UnimodalNet(name, sizes), sizes.init)
+        return _unimodal(name, architecture)
+    sizes = sized(name, architecture)
     fusion = fusions.load(name)
     if issubclass(fusion, IntermediateFusion):
         return _initialized(IntermediateNet(fusion, sizes), sizes.init)
     if issubclass(fusion, StreamFusion):
         return _initialized(StreamNet(fusion, sizes), sizes.init)
-    return LateNet(*(build(sensor, architecture) for sensor in SENSORS), build_head(name, architecture))
+    rgb_net, lidar_net = (_unimodal(sensor, architecture) for sensor in SENSORS)
+    return LateNet(rgb_net, lidar_net, build_head(name, architecture))
+
+
+def _unimodal(sensor: str, architecture: Architecture) -> UnimodalNet:
+    sizes = sized(sensor, architecture)
+    return _initialized(UnimodalNet(sensor, sizes), sizes.init)
 
 
 def sized(name: str, architecture: Architecture) -> Architecture:
@@ -247,7 +253,7 @@ def facts(name: str, architecture: Architecture) -> dict[str, Any]:
 
 def from_facts(known: dict[str, Any]) -> Architecture:
     """The architecture behind a model's `facts`; what makes no difference to that network is left empty."""
-    unused = {"unimodal_channels": (), "intermediate_channels": (), "late_hidden": 0}
+    unused: dict[str, Any] = {"unimodal_channels": (), "intermediate_channels": (), "late_hidden": 0}
     told = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
     return Architecture(**(unused | told))
 
@@ -262,10 +268,16 @@ def _common_parameters(architecture: Architecture) -> int:
     return sum(count_parameters(part) for part in parts)
 
 
-def build_head(name: str, architecture: Architecture) -> LateFusion:
-    """The untrained head of a late fusion: all of it that trains."""
+def load_late(name: str) -> type[LateFusion]:
+    """The class of a late fusion."""
     fusion = fusions.load(name)
     assert issubclass(fusion, LateFusion), f"{name} is no late fusion"
+    return fusion
+
+
+def build_head(name: str, architecture: Architecture) -> LateFusion:
+    """The untrained head of a late fusion: all of it that trains."""
+    fusion = load_late(name)
     return _initialized(fusion(architecture.num_logits, architecture.late_hidden), architecture.init)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,7 +26,7 @@ def _markers(names: list[str]) -> dict[str, str]:
     return dict(zip(names, itertools.cycle(_MARKERS), strict=False))
 
 
-def _panels(count: int, columns: int, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """As many panels as wanted, in rows."""
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -222,7 +223,8 @@ def pareto(spots: dict[str, Spot], loss_label: str) -> Figure:
         axis.set_xlabel(cost)
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
-        if axis.get_subplotspec().is_first_col():
+        spec = axis.get_subplotspec()
+        if spec is not None and spec.is_first_col():
             axis.set_ylabel(loss_label)
     _legend_above(figure, axes[0])
     return figure
@@ -260,7 +262,7 @@ def sensor_use(
 
 
 def corruption_curves(
-    curves: dict[str, dict[str, tuple[list[float], list[float]]]], names: list[str], chance: float
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]], names: list[str], chance: float
 ) -> Figure:
     """Balanced accuracy over the severity, a panel per corruption.
 
@@ -379,7 +381,7 @@ def mistakes(by_model: dict[str, list[Mistake]], most: int) -> Figure:
     sheet = np.full((height * -(-len(by_model) // abreast), width * abreast, 3), 255, dtype=np.uint8)
     figure = plt.figure(figsize=(8.4, 8.4 / sheet.shape[1] * len(sheet)), layout="none")
     axis = figure.add_axes((0, 0, 1, 1))
-    turned = {"rotation": 90, "ha": "right", "va": "center"}
+    turned: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center"}
     for number, (name, found) in enumerate(by_model.items()):
         top, start = number // abreast * height + caption, number % abreast * width + naming
         for column, mistake in enumerate(found):

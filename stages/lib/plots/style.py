@@ -14,6 +14,7 @@ import numpy as np
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -46,7 +47,9 @@ def colors(names: list[str]) -> dict[str, str]:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG of 256 colours, a fraction of the full file's size, and frees the figure."""
-    figure.canvas.draw()
-    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg), "another backend than Agg"
+    canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     plt.close(figure)
     drawn.quantize(256, _METHOD, kmeans=1).save(path, optimize=True)

@@ -32,7 +32,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror.lower()}", file=sys.stderr)
+        reason = error.strerror or "can hold no more"
+        print(f"error: {error.filename or 'disk'}: {reason.lower()}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

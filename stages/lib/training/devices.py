@@ -7,13 +7,17 @@ import os
 import platform
 import resource
 import timeit
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from stages.lib import terminal
 from stages.lib.terminal import UserError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 # Parameters of glibc's mallopt (man 3 mallopt).
 _M_TRIM_THRESHOLD = -1
@@ -50,9 +54,8 @@ def bfloat16_ratio() -> float:
     Measured in less than a second: processors without instructions for bfloat16 differ by factors, and one
     kernel from another by a hundred.
     """
-    network = nn.Sequential(
-        nn.Conv2d(25, 50, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(3200, 100)
-    ).to(memory_format=torch.channels_last)
+    layers = (nn.Conv2d(25, 50, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(3200, 100))
+    network = place(nn.Sequential(*layers), torch.device("cpu"))
     inputs = torch.rand(4, 25, 32, 32).to(memory_format=torch.channels_last)
 
     def step(is_rounded: bool) -> None:
@@ -63,11 +66,15 @@ def bfloat16_ratio() -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # whatever else keeps the other cores busy
     rounded_s, exact_s = (
-        min(timeit.repeat(lambda is_rounded=is_rounded: step(is_rounded), number=1, repeat=4))
-        for is_rounded in (True, False)
+        min(timeit.repeat(partial(step, is_rounded), number=1, repeat=4)) for is_rounded in (True, False)
     )
     torch.set_num_threads(threads)
     return rounded_s / exact_s
+
+
+def place(network: Net, device: torch.device) -> Net:
+    """Moves a network to a device, its weights in channels-last layout, as the maps that it is given."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no overload has it
 
 
 def prepare_process(threads: int, *, tf32: bool = False) -> None:
@@ -84,7 +91,7 @@ def prepare_process(threads: int, *, tf32: bool = False) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
     # Filling every new tensor is for finding reads of unset memory, and takes a fifth of an epoch.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stubs lack it
     _keep_freed_memory()
 
 

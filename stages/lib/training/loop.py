@@ -181,7 +181,7 @@ def fit(
         OutOfMemory: when a batch does not fit.
     """
     devices.reset_peak_memory(device)
-    network.to(device, memory_format=torch.channels_last)
+    devices.place(network, device)
     train, validation = train.to(device), validation.to(device)
     learner = learner or network
     if next(learner.parameters(), None) is None:

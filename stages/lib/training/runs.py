@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from stages.lib import fusions, networks
-from stages.lib.networks import Architecture, LateNet
+from stages.lib.networks import Architecture, FusionNet, LateNet
 from stages.lib.params import SENSORS, Network
 from stages.lib.store import records
 from stages.lib.store.manifest import Manifest
@@ -165,7 +165,7 @@ def circumstances(device: torch.device, workers: int, threads: int, backend: str
     }
 
 
-def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> nn.Module:
+def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> FusionNet:
     """A trained model; a late one is put together from its head and the unimodal nets of its seed.
 
     Args:

@@ -246,7 +246,9 @@ def _attempt(
 
 
 @contextmanager
-def _engine(workers: Workers, progress: SeedProgress) -> Iterator[tuple[joblib.Parallel, Callable]]:
+def _engine(
+    workers: Workers, progress: SeedProgress
+) -> Iterator[tuple[joblib.Parallel, Callable[[Report], None]]]:
     """Something to run jobs with, and the way for a job to tell its progress."""
     if workers.backend == "loky":
         with progress.queue() as tell:
