@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries when they are imported: tests run side by side
+
 import shutil
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from filelock import FileLock
+from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from stages import (
@@ -31,6 +35,7 @@ from stages import (
 from stages.lib import params, store
 from stages.lib.intake import decoding
 from stages.lib.intake.overview import Overview
+from stages.lib.plots import style
 from stages.lib.store.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -223,10 +228,13 @@ def clone_of(project: Project, folder: Path) -> Project:
 def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
     """All stages in their order without DVC, for tests whose subject is results; in a folder of its own.
 
-    Values are those of the tiny run, but for those given; a dot in a key is written as two underscores.
+    Values are those of the tiny run, but for those given; a dot in a key is written as two underscores. Only tests
+    that look at figures have them drawn.
     """
 
-    def run(**values: object) -> Project:
+    def run(*, figures: bool = False, **values: object) -> Project:
+        if not figures:
+            monkeypatch.setattr(style, "save", leave_empty)
         project = Project(tmp_path / "in-process")
         project.folder.mkdir()
         shutil.copy(ROOT / "params.yaml", project.folder)
@@ -251,6 +259,19 @@ def run_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return project
 
     return run
+
+
+def leave_empty(figure: Figure, path: Path) -> None:
+    style.plt.close(figure)
+    path.touch()
+
+
+def committed(name: str) -> str:
+    """A file of the last commit: what stands in the folder may be another machine's results by now."""
+    done = subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{name} is not committed here, so there is nothing to compare with")
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -251,7 +251,7 @@ for name in sys.argv[1:]:
 @pytest.mark.parametrize(
     "names",
     [
-        ["addition", "cross_attention", "early", "late"],  # of each kind one
+        ["cross_attention", "late_finetuned"],
         pytest.param([*JOINT, *LATE], marks=pytest.mark.sweep),
     ],
     ids=["some", "all"],

@@ -168,11 +168,8 @@ def test_nothing_to_do_runs_nothing(shared_clone: Project) -> None:
 
 def test_another_fusion_runs_three_cheap_stages(clone: Project) -> None:
     before = json.loads(clone.text("reports/metrics.json"))
-    started = time.monotonic()
     output = clone.run("dvc", "exp", "run", "-S", "fusion=addition", "--name", "added").stdout
-    seconds = time.monotonic() - started
     assert stages_run(output) == ["check", "headline", "report"]
-    assert seconds < 20
     assert json.loads(clone.text("reports/metrics.json")) != before
     assert "**addition**" in clone.text("reports/report.md")
     difference = clone.run("dvc", "metrics", "diff", "main", "added").stdout
@@ -230,7 +227,7 @@ def test_what_python_caches_is_no_reason_to_run(clone: Project) -> None:
 
 def test_a_repetition_gives_the_same_bytes(tiny_run: Project, run_in_process: Callable[..., Project]) -> None:
     """Everything from rendering to statistics, once by DVC and once in this process, by two workers."""
-    again = output_hashes(run_in_process(train__workers=2))
+    again = output_hashes(run_in_process(figures=True, train__workers=2))
     before = output_hashes(tiny_run)
     assert again.keys() == before.keys()
     changed = {name for name in before if before[name] != again[name]}

@@ -7,13 +7,12 @@ import json
 import re
 import shlex
 import socket
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import range_image, stored_as, to_xyz, write_dataset, write_raw
-from conftest import ROOT, Project, end, start
+from conftest import Project, committed, end, start
 from PIL import Image
 from pypcd4 import PointCloud
 
@@ -104,14 +103,6 @@ def test_commands_run_in_their_order(clone: Project) -> None:
     assert "Intermediate Fusion (Minimum)" in clone.text("reports/report.md")
     assert clone.path("reports/notebook/report.md").is_file()
     clone.run("dvc", "queue", "stop")
-
-
-def committed(name: str) -> str:
-    """A file of the last commit: what stands in the folder may be another machine's results by now."""
-    done = subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"{name} is not committed here, so there is nothing to compare README with")
-    return done.stdout
 
 
 def test_result_is_the_reports() -> None:

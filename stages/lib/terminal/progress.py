@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.managers import SyncManager
-from queue import Queue
 from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
@@ -123,7 +122,7 @@ class SeedProgress:
             manager.start(initializer=orphans.end_with, initargs=(os.getpid(),))
         with manager:
             queue = manager.Queue()
-            drawer = threading.Thread(target=self._draw, args=(queue,), daemon=True)
+            drawer = threading.Thread(target=self._draw, args=(queue.get,), daemon=True)
             drawer.start()
             try:
                 yield queue.put
@@ -131,6 +130,6 @@ class SeedProgress:
                 queue.put(None)
                 drawer.join()
 
-    def _draw(self, queue: Queue[Report | None]) -> None:
-        while (report := queue.get()) is not None:
+    def _draw(self, receive: Callable[[], Report | None]) -> None:
+        while (report := receive()) is not None:
             self.show(report)

@@ -7,9 +7,10 @@ import os
 import platform
 import site
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -215,45 +216,56 @@ def train(name: str, job: Callable[..., Run], seeds: list[int], workers: Workers
     """
     # A cluster's workers are nobody's children here.
     parent = os.getpid() if workers.backend == "loky" else None
-    with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (parallel, tell):
+    with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (run, tell):
         try:
             with orphans.deaf_to_interrupts():
-                coming = parallel(joblib.delayed(_attempt)(job, seed, tell, parent) for seed in seeds)
+                coming = run([partial(_attempt, job, seed, tell, parent) for seed in seeds])
             outcomes = list(coming)
         except TerminatedWorkerError:
             raise UserError(
                 f"{name}: a training process was killed, perhaps for want of memory, at {progress.latest()}; "
                 "try train.workers: 1 or a smaller train.batch_size. Finished epochs are kept"
             ) from None
-    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    finished = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     if failures:
-        kept = len(outcomes) - len(failures)
-        more = f"; {kept} of {len(outcomes)} seeds are finished and kept" if kept else ""
-        raise UserError("\n".join(f"{name}, {failure}" for failure in failures) + more)
-    return dict(zip(seeds, outcomes, strict=True))
+        more = f"; {len(finished)} of {len(seeds)} seeds are finished and kept" if finished else ""
+        raise UserError("\n".join(f"{name}, {failure.reason}" for failure in failures) + more)
+    return dict(zip(seeds, finished, strict=True))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Of a seed that could not be trained."""
+
+    reason: str
 
 
 def _attempt(
     job: Callable[..., Run], seed: int, tell: Callable[[Report], None], parent: int | None
-) -> Run | str:
+) -> Run | Failure:
     """A finished run, or what went wrong with it: a seed's failure must not end the others."""
     if parent not in (None, os.getpid()):
         orphans.end_with(parent)
     try:
         return job(seed=seed, tell=tell)
     except UserError as error:
-        return f"seed {seed}: {error}"
+        return Failure(f"seed {seed}: {error}")
+
+
+Attempts = list[Callable[[], Run | Failure]]
 
 
 @contextmanager
 def _engine(
     workers: Workers, progress: SeedProgress
-) -> Iterator[tuple[joblib.Parallel, Callable[[Report], None]]]:
-    """Something to run jobs with, and the way for a job to tell its progress."""
+) -> Iterator[tuple[Callable[[Attempts], Iterable[Run | Failure]], Callable[[Report], None]]]:
+    """A way to run attempts, whose outcomes come in the same order, and the way for one to tell its progress."""
     if workers.backend == "loky":
         with progress.queue() as tell:
             # One thread each is set by the jobs themselves, before their first computation.
-            yield joblib.Parallel(n_jobs=workers.count, return_as="generator"), tell
+            parallel = joblib.Parallel(n_jobs=workers.count, return_as="generator")
+            yield lambda attempts: parallel(joblib.delayed(attempt)() for attempt in attempts), tell
         return
     from distributed import Client  # a second of import that only clusters need
 
@@ -273,8 +285,11 @@ def _engine(
         client.run_on_scheduler(site.addsitedir, str(Path.cwd()))
         client.run(site.addsitedir, str(Path.cwd()))
         client.subscribe_topic(_TOPIC, lambda event: progress.show(Report(*event[1])))
-        with joblib.parallel_config(backend="dask", client=client):
-            yield joblib.Parallel(return_as="generator"), _tell_scheduler
+        # Not by joblib, which would do all of it here where the cluster has a single thread.
+        yield (
+            lambda attempts: client.gather([client.submit(attempt, pure=False) for attempt in attempts]),
+            _tell_scheduler,
+        )
 
 
 def _tell_scheduler(report: Report) -> None:
