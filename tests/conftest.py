@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries when they are imported:
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -172,6 +173,22 @@ def end(process: subprocess.Popen[str]) -> None:
         each.kill()
     if process.stdout and not process.stdout.closed:
         process.communicate()
+
+
+def work_off_queue(project: Project, count: int) -> None:
+    """Runs the queued experiments of a project, two at once, until so many are done."""
+    # Its workers keep the output open that they inherit, and one of them may wait for more work for good.
+    start(project, ["dvc", "queue", "start", "-j", "2"], stdout=subprocess.DEVNULL)
+    try:
+        deadline_s = time.monotonic() + 300
+        while (status := project.run("dvc", "queue", "status").stdout).count("Success") < count:
+            assert "Failed" not in status and time.monotonic() < deadline_s, status
+            time.sleep(2)
+    finally:
+        for process in psutil.process_iter(["cmdline", "cwd"]):  # they are nobody's children
+            if "queue-worker" in (process.info["cmdline"] or []):
+                if process.info["cwd"] == str(project.folder):
+                    process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,12 @@ import csv
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Project
+from conftest import Project, work_off_queue
 
 from stages.headline import TEST_METRICS
 
@@ -277,12 +276,7 @@ def output_hashes(project: Project) -> dict[str, str]:
 
 def test_a_queue_runs_two_experiments_at_once(clone: Project) -> None:
     clone.run("dvc", "exp", "run", "--queue", "-S", "fusion=addition,hadamard")
-    clone.run("dvc", "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 180
-    while (status := clone.run("dvc", "queue", "status").stdout).count("Success") < 2:
-        assert "Failed" not in status, status
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
+    work_off_queue(clone, 2)
     shown = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
     text = json.dumps(shown)
     assert '"fusion": "addition"' in text and '"fusion": "hadamard"' in text
