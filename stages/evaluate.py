@@ -3,21 +3,26 @@
     python -m stages.evaluate concatenation
 
 Reads data/tensors and models/; writes reports/evaluation/NAME.json, reports/predictions/NAME.parquet
-and, for what was measured with a clock, reports/timing/evaluate-NAME.json.
+and, for what was measured with a clock, reports/timing/evaluate-NAME.json. The sensors' own models leave
+data/logits/NAME.safetensors besides, which the evaluation of late fusions reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 
 import torch
 
-from stages.lib import fusions, networks, params, store, terminal, training
-from stages.lib.evaluation import cost, evaluations, probing
+from stages.lib import fusions, networks, params, store, terminal
+from stages.lib.evaluation import cost, evaluations, probing, sensor_logits, states
 from stages.lib.evaluation import predictions as stored
 from stages.lib.evaluation.evaluations import Evaluation, Probes
 from stages.lib.evaluation.predictions import Predictions
-from stages.lib.networks import Architecture
+from stages.lib.evaluation.probing import Subject
+from stages.lib.evaluation.states import Data, Features, State
+from stages.lib.networks import FusionNet
 from stages.lib.params import Evaluate
 from stages.lib.store import groups as stored_groups
 from stages.lib.store import manifest as manifests
@@ -36,10 +41,12 @@ def main(arguments: Sequence[str]) -> None:
     sizes = runs.trained_architecture(name, settings.seeds[0])
     device = devices.choose(settings.train.device)
     devices.prepare_process(torch.get_num_threads())
-    predictions = predict_splits(name, settings.seeds, manifest, sizes, settings.evaluate.batch_size, device)
+    nets = {seed: devices.place(runs.load_network(name, seed, sizes), device) for seed in settings.seeds}
+    data = load_data(manifest, settings.evaluate)
+    with probing.threads(device) as pool:
+        predictions, probes = evaluate(name, nets, data, device, pool)
     stored.write(name, predictions)
-    probes = probe_seeds(name, settings.seeds, manifest, sizes, settings.evaluate, device)
-    network = runs.load_network(name, settings.seeds[0], sizes)
+    network = devices.place(nets[settings.seeds[0]], torch.device("cpu"))
     evaluations.write(
         Evaluation(
             model=name,
@@ -53,39 +60,54 @@ def main(arguments: Sequence[str]) -> None:
     records.write_timing(f"evaluate-{name}", {"model": name, **latency})
 
 
-def predict_splits(
-    name: str,
-    seeds: list[int],
-    manifest: Manifest,
-    sizes: Architecture,
-    batch_size: int,
-    device: torch.device,
-) -> list[Predictions]:
-    """Logits of every seed's model on every sample of the splits that are not trained on."""
-    predictions = []
-    for split_name in [split for split in manifest.splits() if split != "train"]:
-        split = Split(store.FOLDER, manifest, split_name)
-        groups = stored_groups.read(store.FOLDER, split_name)
-        for seed in progress.track(seeds, f"{name} on {split_name}", len(seeds), "seed"):
-            network = devices.place(runs.load_network(name, seed, sizes), device)
-            logits = training.predict(network, split, batch_size, device)
-            predictions.append(Predictions(seed, split_name, groups, logits.numpy()))
-    return predictions
+def load_data(manifest: Manifest, settings: Evaluate) -> Data:
+    """What models are evaluated on: all splits but that which they are trained on."""
+    train, *others = (Split(store.FOLDER, manifest, name) for name in manifest.splits())
+    return Data(
+        splits=dict(zip(manifest.splits()[1:], others, strict=True)),
+        probed="test" if manifest.has_test_split else "validation",
+        blanks=states.blanks(settings.missing, train),
+        settings=settings,
+    )
 
 
-def probe_seeds(
-    name: str,
-    seeds: list[int],
-    manifest: Manifest,
-    sizes: Architecture,
-    settings: Evaluate,
-    device: torch.device,
-) -> dict[int, Probes]:
-    """What every seed's model makes of missing, shuffled and corrupted sensors."""
-    split = Split(store.FOLDER, manifest, "test" if manifest.has_test_split else "validation")
-    blanks = probing.blanks(settings.missing, Split(store.FOLDER, manifest, "train"))
-    by_seed = {seed: devices.place(runs.load_network(name, seed, sizes), device) for seed in seeds}
-    return probing.probe(by_seed, split, settings, blanks, device, f"{name} with corrupted sensors")
+def evaluate(
+    name: str, nets: dict[int, FusionNet], data: Data, device: torch.device, pool: Executor
+) -> tuple[list[Predictions], dict[int, Probes]]:
+    """Logits of every seed's model on every sample, and what it makes of missing, shuffled and corrupted sensors."""
+    subject = Subject(nets, *views(name, nets, data, device, pool), pool)
+    predictions, probes = [], {}
+    for split in data.splits:
+        groups = stored_groups.read(store.FOLDER, split)
+        clean = subject.clean(split)
+        for seed, logits in subject.logits(clean, data.settings.batch_size).items():
+            predictions.append(Predictions(seed, split, groups, logits.numpy()))
+        if split == data.probed:
+            probes = probing.probe(subject, data, clean, f"{name} with corrupted sensors")
+    return predictions, probes
+
+
+def views(
+    name: str, nets: dict[int, FusionNet], data: Data, device: torch.device, pool: Executor
+) -> tuple[tuple[str, ...], Callable[[State], Features]]:
+    """The sensors that a model sees, and what gives the features of their states.
+
+    Those of a unimodal net are its logits. They are kept, and a late fusion over frozen nets takes them from there.
+    """
+    compute = partial(states.features, nets, data, device)
+    if name in params.SENSORS:
+        own = data.states(name)
+        computed = progress.track(pool.map(compute, own), f"{name} on all states", len(own), "state")
+        logits = dict(zip(own, computed, strict=True))
+        sensor_logits.write(name, logits, {seed: runs.weights_digest(name, seed) for seed in nets})
+        return (name,), logits.__getitem__
+    if fusions.kind(name) == "late" and not networks.load_late(name).trains_nets:
+        read: dict[State, Features] = {}
+        for sensor in params.SENSORS:
+            digests = {seed: runs.weights_digest(sensor, seed) for seed in nets}
+            read |= sensor_logits.read(sensor, data.states(sensor), digests, device)
+        return params.SENSORS, read.__getitem__
+    return params.SENSORS, compute
 
 
 if __name__ == "__main__":

@@ -339,7 +339,7 @@ def costs(rows: dict[str, Row], statistics: dict[str, Any]) -> str:
         + markdown(table, headers)
         + matched_widths(statistics)
         + "\n\nOperations are those of one forward pass. Seconds, memory and latency were measured on the machine "
-        "named below; latency is the median of 50 passes, of one sample and of 32, with as many threads as in "
+        "named below; latency is the median of 7 to 50 passes, of one sample and of 32, with as many threads as in "
         "training. Late fusion counts its two nets, but for the seconds and memory of training, where they are "
         "frozen.\n\n"
         + picture("pareto", "Loss of every model over parameters and operations")

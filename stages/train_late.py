@@ -8,7 +8,6 @@ the head's weights among them where the nets are frozen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,7 +48,9 @@ def main(arguments: Sequence[str]) -> None:
     if trains_nets:
         devices.warn_if_slow(settings.train.precision, device)
     setting = seeds.setting_of(settings.train, device)
-    nets = {seed: hash_nets(seed) for seed in settings.seeds}
+    nets = {
+        seed: " ".join(runs.weights_digest(sensor, seed) for sensor in SENSORS) for seed in settings.seeds
+    }
     files = seeds.open_scratch(
         name, settings.seeds, recipe, setting, networks.facts(name, sizes), manifest, inputs=nets
     )
@@ -78,17 +79,6 @@ def recipe_for(name: str, train: Train) -> Recipe:
     if networks.load_late(name).trains_nets:
         return recipe
     return replace(recipe, epochs=train.late.epochs, learning_rate=train.late.learning_rate)
-
-
-def hash_nets(seed: int) -> str:
-    """SHA-256 of both unimodal nets' weights."""
-    hashes = []
-    for sensor in SENSORS:
-        path = runs.weights_path(runs.MODELS, sensor, seed)
-        runs.require_file(path)
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return " ".join(hashes)
 
 
 @dataclass(frozen=True)

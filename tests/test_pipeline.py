@@ -307,7 +307,7 @@ def test_a_model_can_be_added_and_nothing_else_trains(clone: Project) -> None:
 def test_no_pickle_in_the_cache(shared_clone: Project) -> None:
     suffixes = {
         path.suffix
-        for folder in ("data/tensors", "models", "reports")
+        for folder in ("data/tensors", "data/logits", "models", "reports")
         for path in shared_clone.path(folder).rglob("*")
         if path.is_file()
     }

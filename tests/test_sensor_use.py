@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +12,18 @@ import torch
 from conftest import Project
 from torch import Tensor
 
-from stages.lib import params
+from stages.lib import networks, params
 from stages.lib.comparison import sensor_use
-from stages.lib.evaluation import probing
+from stages.lib.evaluation import probing, sensor_logits, states
 from stages.lib.evaluation.evaluations import Probes
+from stages.lib.evaluation.probing import Subject
+from stages.lib.evaluation.states import Data, State
 from stages.lib.networks import FusionNet
-from stages.lib.params import SENSORS
+from stages.lib.params import SENSORS, Evaluate
 from stages.lib.store import manifest as manifests
 from stages.lib.store.tensors import Split
+from stages.lib.terminal import UserError
+from stages.lib.training import runs
 
 CPU = torch.device("cpu")
 
@@ -60,6 +66,13 @@ def test_relative_area_by_hand() -> None:
     assert sensor_use.relative_area([0, 1], [0.5, 0.5], 0.5) is None
 
 
+def probe(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
+    data = Data({"train": split}, "train", states.blanks("zeros", split), settings)
+    with probing.threads(CPU) as pool:
+        subject = Subject(nets, SENSORS, partial(states.features, nets, data, CPU), pool)
+        return probing.probe(subject, data, subject.clean("train"), "probing")
+
+
 class _OneSensorNet(FusionNet):
     """Tells classes by the mean of one sensor's inputs; counts how often features are computed."""
 
@@ -88,7 +101,7 @@ def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> Non
     # As if classes were told by that sensor's brightness.
     split.labels = (means > network.threshold).long()
     settings = replace(params.load().evaluate, permutations=5)
-    found = probing.probe({7: network}, split, settings, probing.blanks("zeros", split), CPU, "probing")[7]
+    found = probe({7: network}, split, settings)[7]
     assert found.clean == 1
     assert found.missing[other] == found.shuffled[other] == 1
     assert found.missing[sensor] == found.missing["both"] == 0.5
@@ -105,28 +118,55 @@ def test_nets_that_join_first_keep_their_inputs_once(tiny_run: Project) -> None:
     """Not a copy for every seed: one tensor of all inputs of a sensor, whichever net sees it."""
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
 
     class Whole(FusionNet):
         def features(self, sensor: str, inputs: Tensor) -> Tensor:
             return inputs
 
         def join(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-            seen.append(rgb.data_ptr())
+            seen.append((id(self), rgb.data_ptr()))
             return (rgb - lidar[:, : rgb.shape[1]]).mean(dim=(1, 2, 3))[:, None]
 
     settings = replace(params.load().evaluate, permutations=0, severities=[])
-    probing.probe({1: Whole(), 2: Whole()}, split, settings, probing.blanks("zeros", split), CPU, "probing")
-    calls_each = len(seen) // 2
-    assert seen[0] == seen[calls_each]  # the clean inputs, of either seed
+    nets = {1: Whole(), 2: Whole()}
+    probe(nets, split, settings)
+    of_first, of_second = ({place for net, place in seen if net == id(nets[seed])} for seed in nets)
+    assert of_first == of_second
 
 
 def test_mean_inputs_stand_for_a_missing_sensor(tiny_run: Project) -> None:
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
     rgb, lidar = split.batch(range(len(split)))
-    blanks = probing.blanks("mean", split)
+    blanks = states.blanks("mean", split)
     for sensor, inputs in (("rgb", rgb), ("lidar", lidar)):
         expected = inputs.double().mean(dim=(0, 2, 3)).float()[:, None, None].expand_as(inputs[0])
         assert torch.allclose(blanks[sensor], expected, atol=1e-6)
-    assert np.isclose(probing.blanks("zeros", split)["lidar"].abs().sum(), 0)
+    assert np.isclose(states.blanks("zeros", split)["lidar"].abs().sum(), 0)
+
+
+def test_frozen_nets_logits_are_computed_once(
+    tiny_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a late fusion reads of its nets is, bit for bit, what it would compute."""
+    folder = tiny_run.path("data/tensors")
+    manifest = manifests.load(folder)
+    settings = replace(params.load().evaluate, severities=[3])
+    split = Split(folder, manifest, "validation")
+    data = Data({"validation": split}, "validation", states.blanks("zeros", split), settings)
+    late = networks.build("late", runs.architecture(manifest, params.load().network)).eval()
+    monkeypatch.chdir(tmp_path)
+    for sensor, net in (("rgb", late.rgb_net), ("lidar", late.lidar_net)):
+        wanted = data.states(sensor)
+        found = {state: states.features({7: net}, data, CPU, state) for state in wanted}
+        sensor_logits.write(sensor, found, {7: "a digest"})
+        for state, stored in sensor_logits.read(sensor, wanted, {7: "a digest"}, CPU).items():
+            assert torch.equal(stored[7], states.features({7: late}, data, CPU, state)[7])
+        with pytest.raises(UserError, match=f"logits of other weights than those in models/{sensor}; "):
+            sensor_logits.read(sensor, wanted, {7: "another digest"}, CPU)
+        with pytest.raises(UserError, match="validation 4"):
+            sensor_logits.read(sensor, [State(sensor, "validation", 4)], {7: "a digest"}, CPU)
+    Path("data/logits/rgb.safetensors").unlink()
+    with pytest.raises(UserError, match="`dvc repro` evaluates that sensor's nets first"):
+        sensor_logits.read("rgb", [State("rgb", "validation")], {7: "a digest"}, CPU)

@@ -18,8 +18,10 @@ from stages.lib.evaluation.evaluations import Cost
 from stages.lib.networks import Architecture, LateNet
 from stages.lib.training import devices
 
-_WARM_UP = 5
+_WARM_UP = 3
 _REPETITIONS = 50
+# A slow network is timed less often: its passes are long enough for few of them to give a steady median.
+_FEWEST, _ENOUGH_S = 7, 1.0
 
 # The counter's hook would import torch.compile's front end, more than a second in every process, only to ask it to
 # leave the hook alone; here it hears that this has been done.
@@ -64,14 +66,20 @@ def _latency_ms(network: nn.Module, sizes: Architecture, device: torch.device, b
         tensor.expand(batch_size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         for tensor in _sample(sizes, device)
     ]
-    times_ms = []
-    for _ in range(_WARM_UP + _REPETITIONS):
-        started = time.perf_counter()
-        network(*inputs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times_ms.append((time.perf_counter() - started) * 1000)
-    return statistics.median(times_ms[_WARM_UP:])
+    for _ in range(_WARM_UP):
+        _pass_ms(network, inputs, device)
+    times_ms: list[float] = []
+    while len(times_ms) < _FEWEST or (len(times_ms) < _REPETITIONS and sum(times_ms) < _ENOUGH_S * 1000):
+        times_ms.append(_pass_ms(network, inputs, device))
+    return statistics.median(times_ms)
+
+
+def _pass_ms(network: nn.Module, inputs: list[Tensor], device: torch.device) -> float:
+    started = time.perf_counter()
+    network(*inputs)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - started) * 1000
 
 
 def _sample(sizes: Architecture, device: torch.device) -> tuple[Tensor, Tensor]:

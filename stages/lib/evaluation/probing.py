@@ -1,15 +1,17 @@
-"""What a trained model makes of sensors that are missing, shuffled or corrupted.
+"""What a trained model makes of sensors as they are, missing, shuffled or corrupted.
 
-Each sensor's features are computed once for each of its states and joined with those of the other sensor;
-nothing but forward passes.
+Nothing but forward passes, side by side in single threads: layers this small lose time when threads share one.
 
-N = samples of a split;  C, H, W = channels, height and width of a sensor's inputs
+N = samples of a split;  K = logits: 1 for two classes, else one per class
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -17,168 +19,134 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stages.lib import metrics
-from stages.lib.evaluation.corruptions import CORRUPTIONS
 from stages.lib.evaluation.evaluations import Probes
-from stages.lib.networks import FusionNet, UnimodalNet
-from stages.lib.params import SENSORS, Evaluate
-from stages.lib.store.tensors import Split
+from stages.lib.evaluation.states import MISSING, Data, Features, State
+from stages.lib.networks import FusionNet
+from stages.lib.params import SENSORS
 from stages.lib.terminal import progress
 
-# Samples that are corrupted together: part of what a corruption's random numbers depend on, and therefore no
-# setting.
-_BLOCK = 256
+
+@contextmanager
+def threads(device: torch.device) -> Iterator[Executor]:
+    """Threads to compute in: as many as would share a layer otherwise, and a single one for a GPU."""
+    count = torch.get_num_threads() if device.type == "cpu" else 1
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-@torch.no_grad()
-def probe(
-    networks: dict[int, FusionNet],
-    split: Split,
-    settings: Evaluate,
-    blanks: dict[str, Float[Tensor, "C H W"]],
-    device: torch.device,
-    label: str,
-) -> dict[int, Probes]:
-    """Balanced accuracy of every seed's model on a split, under every state of its sensors.
+@dataclass(frozen=True)
+class Subject:
+    """One model under evaluation.
 
     Args:
-        networks: one model's, by seed.
-        blanks: by sensor, the inputs that stand for a missing one.
+        networks: by seed, in evaluation mode.
+        sensors: those that they see.
+        look: gives the features of a sensor's state.
+        pool: where it is all computed.
+    """
+
+    networks: dict[int, FusionNet]
+    sensors: tuple[str, ...]
+    look: Callable[[State], Features]
+    pool: Executor
+
+    def clean(self, split: str) -> dict[str, Features]:
+        """Features of a split's samples as they were measured, by sensor."""
+        states = [State(sensor, split) for sensor in self.sensors]
+        return dict(zip(self.sensors, self.pool.map(self.look, states), strict=True))
+
+    def logits(self, clean: dict[str, Features], batch_size: int) -> dict[int, Float[Tensor, "N K"]]:
+        """What every seed's network says of these samples."""
+        seeds = list(self.networks)
+        found = self.pool.map(lambda seed: _logits(self.networks[seed], _of(clean, seed), batch_size), seeds)
+        return dict(zip(seeds, found, strict=True))
+
+
+def probe(subject: Subject, data: Data, clean: dict[str, Features], label: str) -> dict[int, Probes]:
+    """Balanced accuracy of every seed's model on the split that is probed, under every state of its sensors.
+
+    Args:
+        clean: features of that split.
         label: what the progress is called.
     """
-    for network in networks.values():
-        network.eval()
-    labels = split.labels.cpu().numpy()
-    network = next(iter(networks.values()))
-    own = (network.sensor,) if isinstance(network, UnimodalNet) else SENSORS
+    networks, own, pool, settings = subject.networks, subject.sensors, subject.pool, data.settings
+    labels, labels_few = data.labels, data.labels[data.few]
+    blank = {sensor: subject.look(State(sensor, MISSING)) for sensor in own}
+    orders = _orders(len(labels), settings.permutations)
 
-    def features(sensor: str, inputs: Iterable[Tensor]) -> dict[int, Tensor]:
-        """Of every seed; inputs, the larger work where networks are small, are made once for all."""
-        parts: dict[int, list[Tensor]] = {seed: [] for seed in networks}
-        for block in inputs:
-            on_device = block.to(device, memory_format=torch.channels_last)
-            for seed, network in networks.items():
-                parts[seed].append(network.features(sensor, on_device))
-        # Networks that do all when they join hand on the inputs themselves: these are kept once, not for each seed.
-        joined: dict[tuple[int, ...], Tensor] = {}
-        for blocks in parts.values():
-            if tuple(map(id, blocks)) not in joined:
-                joined[tuple(map(id, blocks))] = torch.cat(blocks)
-        return {seed: joined[tuple(map(id, blocks))] for seed, blocks in parts.items()}
+    def accuracy(seed: int, features: dict[str, Tensor], labels: Int[np.ndarray, "n"]) -> float:
+        logits = _logits(networks[seed], features, settings.batch_size)
+        return metrics.balanced_accuracy(metrics.confusion(logits.numpy(), labels))
 
-    # What a network does not see is never looked at.
-    unseen = dict.fromkeys(networks, torch.zeros(len(labels), 1, device=device))
-    clean = {
-        sensor: features(sensor, _inputs(split, sensor, range(len(labels)))) if sensor in own else unseen
-        for sensor in SENSORS
-    }
-    blank = {
-        sensor: features(sensor, [blanks[sensor][None]]) if sensor in own else unseen for sensor in SENSORS
-    }
-    orders = _orders(len(labels), settings.permutations, device)
-    few = _spread(labels, settings.corrupted_groups)
-    probes, clean_few = {}, {}
-    for seed, network in networks.items():
-        seen = {sensor: clean[sensor][seed] for sensor in SENSORS}
-        gone = {sensor: blank[sensor][seed].expand_as(seen[sensor]) for sensor in SENSORS}
-        clean_few[seed] = {sensor: seen[sensor][few] for sensor in SENSORS}
-        untouched = _accuracy(network, clean_few[seed], labels[few]) if settings.severities else 0.0
-        probes[seed] = Probes(
-            clean=_accuracy(network, seen, labels),
-            missing={sensor: _accuracy(network, seen | {sensor: gone[sensor]}, labels) for sensor in own}
-            | {"both": _accuracy(network, gone, labels)},
-            shuffled={
-                sensor: float(
-                    np.mean(
-                        [_accuracy(network, seen | {sensor: seen[sensor][order]}, labels) for order in orders]
-                    )
-                )
-                for sensor in own
-                if orders
-            },
+    def undisturbed(seed: int) -> Probes:
+        """With sensors as they are, or missing."""
+        seen, gone = _of(clean, seed), _of(blank, seed)
+        gone = {sensor: gone[sensor].expand_as(seen[sensor]) for sensor in own}
+        few = {sensor: seen[sensor][data.few] for sensor in own}
+        untouched = accuracy(seed, few, labels_few) if settings.severities else 0.0
+        return Probes(
+            clean=accuracy(seed, seen, labels),
+            missing={sensor: accuracy(seed, seen | {sensor: gone[sensor]}, labels) for sensor in own}
+            | {"both": accuracy(seed, gone, labels)},
+            shuffled={},
             corrupted={
-                sensor: {name: {"0": untouched} for name in vars(getattr(settings.corruptions, sensor))}
+                sensor: {state.name: {"0": untouched} for state in data.corruptions(sensor)}
                 for sensor in own
                 if settings.severities
             },
         )
-    states = [
-        (sensor, name, severity, strengths[severity - 1])
-        for sensor in own
-        for name, strengths in vars(getattr(settings.corruptions, sensor)).items()
-        for severity in settings.severities
-    ]
-    told = progress.track(states, label, len(states), "corruption") if states else []
-    for sensor, name, severity, strength in told:
-        corrupted = features(sensor, _corrupted(split, sensor, few, name, severity, strength))
-        for seed, network in networks.items():
-            accuracy = _accuracy(network, clean_few[seed] | {sensor: corrupted[seed]}, labels[few])
-            probes[seed].corrupted[sensor][name][str(severity)] = accuracy
+
+    def shuffled(of: tuple[int, str]) -> float:
+        """With the inputs of one sensor from other groups; the mean over all orders."""
+        seed, sensor = of
+        seen = _of(clean, seed)
+        moved = (seen | {sensor: seen[sensor][order]} for order in orders)
+        return float(np.mean([accuracy(seed, features, labels) for features in moved]))
+
+    def corrupted(state: State) -> dict[int, float]:
+        """With one sensor corrupted; of every seed."""
+        found = subject.look(state)
+        return {
+            seed: accuracy(
+                seed,
+                {sensor: clean[sensor][seed][data.few] for sensor in own} | {state.sensor: found[seed]},
+                labels_few,
+            )
+            for seed in networks
+        }
+
+    probes = dict(zip(networks, pool.map(undisturbed, networks), strict=True))
+    pairs = list(product(networks, own if orders else ()))
+    for (seed, sensor), mean in zip(pairs, pool.map(shuffled, pairs), strict=True):
+        probes[seed].shuffled[sensor] = mean
+    states = [state for sensor in own for state in data.corruptions(sensor)]
+    told = progress.track(pool.map(corrupted, states), label, len(states), "corruption") if states else []
+    for state, by_seed in zip(states, told, strict=True):
+        for seed, found in by_seed.items():
+            probes[seed].corrupted[state.sensor][state.name][str(state.severity)] = found
     return probes
 
 
-def blanks(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W"]]:
-    """The inputs that stand for a missing sensor.
-
-    Args:
-        setting: "zeros" for a black picture and an empty scan; "mean" for the training split's mean inputs,
-            by channel.
-    """
-    first = dict(zip(SENSORS, train.measured([0]), strict=True))
-    if setting == "zeros":
-        return {
-            sensor: train.normalized(sensor, torch.zeros_like(measured))[0]
-            for sensor, measured in first.items()
-        }
-    means = {}
-    for sensor, measured in first.items():
-        sums = (
-            train.normalized(sensor, block).double().sum(dim=(0, 2, 3))
-            for block in _blocks(train, sensor, range(len(train)))
-        )
-        total = sum(sums, start=torch.zeros(()))
-        mean = total / (len(train) * measured[0, 0].numel())
-        means[sensor] = mean.float()[:, None, None].expand_as(measured[0])
-    return means
+def _of(features: dict[str, Features], seed: int) -> dict[str, Tensor]:
+    return {sensor: by_seed[seed] for sensor, by_seed in features.items()}
 
 
-def _accuracy(network: FusionNet, features: dict[str, Tensor], labels: Int[np.ndarray, "n"]) -> float:
-    """Balanced accuracy on the features of both sensors."""
+@torch.no_grad()
+def _logits(network: FusionNet, features: dict[str, Tensor], batch_size: int) -> Float[Tensor, "N K"]:
+    """On the CPU, from the features of every sensor that the network sees."""
+    # A net of one sensor is handed its own features for the other's too, and does not look at them.
+    first = next(iter(features.values()))
     parts = [
-        network.join(*(features[sensor][start : start + _BLOCK] for sensor in SENSORS)).float().cpu()
-        for start in range(0, len(labels), _BLOCK)
+        network.join(*(features.get(sensor, first)[start : start + batch_size] for sensor in SENSORS))
+        for start in range(0, len(first), batch_size)
     ]
-    return metrics.balanced_accuracy(metrics.confusion(torch.cat(parts).numpy(), labels))
+    return torch.cat(parts).float().cpu()
 
 
-def _inputs(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tensor]:
-    """A sensor's network inputs, some samples at a time."""
-    return (split.normalized(sensor, measured) for measured in _blocks(split, sensor, samples))
-
-
-def _corrupted(
-    split: Split, sensor: str, samples: Sequence[int], name: str, severity: int, strength: float
-) -> Iterator[Tensor]:
-    """The same with a corruption, whose random numbers are the same for every model and seed."""
-    for number, measured in enumerate(_blocks(split, sensor, samples)):
-        seed = zlib.crc32(f"{sensor} {name} {severity} {number}".encode())
-        generator = torch.Generator().manual_seed(seed)
-        yield split.normalized(sensor, CORRUPTIONS[sensor][name](measured.cpu(), strength, generator))
-
-
-def _blocks(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tensor]:
-    """What one sensor saw of these samples, some at a time."""
-    for start in range(0, len(samples), _BLOCK):
-        yield split.measured(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
-
-
-def _spread(labels: Int[np.ndarray, "N"], most: int) -> list[int]:
-    """So many samples at most, in which classes have the shares that they have in all: the same for every model."""
-    by_class = np.argsort(labels, kind="stable")
-    places = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
-    return sorted(by_class[places].tolist())
-
-
-def _orders(count: int, permutations: int, device: torch.device) -> list[Tensor]:
+def _orders(count: int, permutations: int) -> list[Tensor]:
     """Orders to shuffle samples in: the same for every model and seed."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randperm(count, generator=generator).to(device) for _ in range(permutations)]
+    return [torch.randperm(count, generator=generator) for _ in range(permutations)]

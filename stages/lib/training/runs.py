@@ -8,6 +8,7 @@ Their histories and timing files are `records`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -187,6 +188,18 @@ def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODEL
 
 def weights_path(models: Path, name: str, seed: int) -> Path:
     return models / name / f"seed-{seed}.safetensors"
+
+
+def weights_digest(name: str, seed: int) -> str:
+    """SHA-256 of a trained model's weights.
+
+    Raises:
+        UserError: when there are none.
+    """
+    path = weights_path(MODELS, name, seed)
+    require_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_file(path: Path) -> None:

@@ -1,0 +1,153 @@
+"""The states in which a model meets a sensor: as it is, missing, or corrupted.
+
+Each sensor's features are computed once for each of its states and joined with those of the other sensor.
+
+N = samples of a split;  C, H, W = channels, height and width of a sensor's inputs
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stages.lib.evaluation.corruptions import CORRUPTIONS
+from stages.lib.networks import FusionNet
+from stages.lib.params import SENSORS, Evaluate
+from stages.lib.store.tensors import Split
+
+MISSING = "missing"
+
+Features = dict[int, Tensor]  # of one sensor in one state, by seed
+
+# Samples that are corrupted together: part of what a corruption's random numbers depend on, and therefore no
+# setting.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class State:
+    """A sensor's: of all samples of a split, as they were measured; missing; or with some samples corrupted."""
+
+    sensor: str
+    name: str  # a split's, `MISSING`, or a corruption's
+    severity: int = 0  # of a corruption, from 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """What models are evaluated on.
+
+    Args:
+        splits: by name, those that are not trained on.
+        probed: the one of them on which sensors go missing, are shuffled and corrupted.
+        blanks: by sensor, the inputs that stand for a missing one.
+    """
+
+    splits: dict[str, Split]
+    probed: str
+    blanks: dict[str, Float[Tensor, "C H W"]]
+    settings: Evaluate
+
+    @property
+    def labels(self) -> Int[np.ndarray, "N"]:
+        """Of the split that is probed."""
+        return self.splits[self.probed].labels.cpu().numpy()
+
+    @cached_property
+    def few(self) -> list[int]:
+        """The samples of it that are corrupted."""
+        return _spread(self.labels, self.settings.corrupted_groups)
+
+    def corruptions(self, sensor: str) -> list[State]:
+        return [
+            State(sensor, name, severity)
+            for name in vars(getattr(self.settings.corruptions, sensor))
+            for severity in self.settings.severities
+        ]
+
+    def states(self, sensor: str) -> list[State]:
+        """All states of a sensor that a model is evaluated under."""
+        names = [*self.splits, MISSING]
+        return [State(sensor, name) for name in names] + self.corruptions(sensor)
+
+    def inputs(self, state: State) -> Iterator[Tensor]:
+        """The sensor's network inputs, some samples at a time."""
+        if state.name == MISSING:
+            return iter([self.blanks[state.sensor][None]])
+        if state.severity:
+            return self._corrupted(state)
+        split = self.splits[state.name]
+        blocks = _blocks(split, state.sensor, range(len(split)))
+        return (split.normalized(state.sensor, measured) for measured in blocks)
+
+    def _corrupted(self, state: State) -> Iterator[Tensor]:
+        """Corrupted ones, whose random numbers are the same for every model and seed."""
+        split = self.splits[self.probed]
+        strength = getattr(getattr(self.settings.corruptions, state.sensor), state.name)[state.severity - 1]
+        corrupt = CORRUPTIONS[state.sensor][state.name]
+        for number, measured in enumerate(_blocks(split, state.sensor, self.few)):
+            seed = zlib.crc32(f"{state.sensor} {state.name} {state.severity} {number}".encode())
+            generator = torch.Generator().manual_seed(seed)
+            yield split.normalized(state.sensor, corrupt(measured.cpu(), strength, generator))
+
+
+@torch.no_grad()
+def features(networks: dict[int, FusionNet], data: Data, device: torch.device, state: State) -> Features:
+    """Of every seed's network; inputs are made once for all."""
+    parts: dict[int, list[Tensor]] = {seed: [] for seed in networks}
+    for block in data.inputs(state):
+        for batch in block.split(data.settings.batch_size):
+            on_device = batch.to(device, memory_format=torch.channels_last)
+            for seed, network in networks.items():
+                parts[seed].append(network.features(state.sensor, on_device))
+    # Networks that do all when they join hand on the inputs themselves: these are kept once, not for each seed.
+    joined: dict[tuple[int, ...], Tensor] = {}
+    for blocks in parts.values():
+        if tuple(map(id, blocks)) not in joined:
+            joined[tuple(map(id, blocks))] = torch.cat(blocks)
+    return {seed: joined[tuple(map(id, blocks))] for seed, blocks in parts.items()}
+
+
+def blanks(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W"]]:
+    """The inputs that stand for a missing sensor.
+
+    Args:
+        setting: "zeros" for a black picture and an empty scan; "mean" for the training split's mean inputs,
+            by channel.
+    """
+    first = dict(zip(SENSORS, train.measured([0]), strict=True))
+    if setting == "zeros":
+        return {
+            sensor: train.normalized(sensor, torch.zeros_like(measured))[0]
+            for sensor, measured in first.items()
+        }
+    means = {}
+    for sensor, measured in first.items():
+        sums = (
+            train.normalized(sensor, block).double().sum(dim=(0, 2, 3))
+            for block in _blocks(train, sensor, range(len(train)))
+        )
+        total = sum(sums, start=torch.zeros(()))
+        mean = total / (len(train) * measured[0, 0].numel())
+        means[sensor] = mean.float()[:, None, None].expand_as(measured[0])
+    return means
+
+
+def _blocks(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tensor]:
+    """What one sensor saw of these samples, some at a time."""
+    for start in range(0, len(samples), _BLOCK):
+        yield split.measured(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
+
+
+def _spread(labels: Int[np.ndarray, "N"], most: int) -> list[int]:
+    """So many samples at most, in which classes have the shares that they have in all: the same for every model."""
+    by_class = np.argsort(labels, kind="stable")
+    places = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
+    return sorted(by_class[places].tolist())
