@@ -186,9 +186,9 @@ def work_off_queue(project: Project, count: int) -> None:
             time.sleep(2)
     finally:
         for process in psutil.process_iter(["cmdline", "cwd"]):  # they are nobody's children
-            if "queue-worker" in (process.info["cmdline"] or []):
-                if process.info["cwd"] == str(project.folder):
-                    process.kill()
+            command, folder = process.info["cmdline"] or [], process.info["cwd"]
+            if "queue-worker" in command and folder == str(project.folder):
+                process.kill()
 
 
 @pytest.fixture(scope="session")
