@@ -235,7 +235,7 @@ def clone_of(project: Project, folder: Path) -> Project:
 
     DVC puts new files in the place of cached ones, so these may be links; all other files are copies.
     """
-    left_out = shutil.ignore_patterns(".scratch", ".fiftyone", "__pycache__", "tmp", "cache")
+    left_out = shutil.ignore_patterns(".scratch", ".fiftyone", "tmp", "cache")
     shutil.copytree(project.folder, folder, symlinks=True, ignore=left_out)
     shutil.copytree(project.path(".dvc/cache"), folder / ".dvc" / "cache", copy_function=os.link)
     return Project(folder)

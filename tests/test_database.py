@@ -49,35 +49,33 @@ def answer(process: subprocess.Popen[str], starts: str) -> str:
 
 
 def test_nobody_else_sees_it(tmp_path: Path) -> None:
-    """Beside a user's running service: two pipelines at once, in two folders and in the same one."""
+    """Beside a user's running service, two pipelines at once, and be it in the same folder."""
     (tmp_path / "home").mkdir()
     # The service is found among the processes of the machine, wherever its folder lies.
     home = {"HOME": str(tmp_path / "home"), "FIFTYONE_DATABASE_VALIDATION": "false"}
     user = run_code(tmp_path, OPEN_SESSION, **home)
     answer(user, "ready")
-    folders = [tmp_path / "one", tmp_path / "two", tmp_path / "two"]
-    for folder in folders[:2]:
-        folder.mkdir()
-    pipelines = [run_code(folder, PIPELINE, **home) for folder in folders]
+    folder = tmp_path / "project"
+    folder.mkdir()
+    pipelines = [run_code(folder, PIPELINE, **home) for _ in range(2)]
     said = [answer(pipeline, "[") for pipeline in pipelines]
     assert all(line.startswith("['of the pipeline'] mongodb://127.0.0.1:") for line in said), said
-    assert len(set(said)) == 3
-    servers = [psutil.Process(pipeline.pid).children() for pipeline in pipelines]
-    assert [len(children) for children in servers] == [1, 1, 1]
-    pipelines[0].kill()  # without a chance to end its server
-    pipelines[0].wait()
-    for pipeline in pipelines[1:]:
-        pipeline.communicate("\n")
-    _, alive = psutil.wait_procs([server for children in servers for server in children], timeout=20)
+    assert len(set(said)) == 2
+    servers = [server for pipeline in pipelines for server in psutil.Process(pipeline.pid).children()]
+    assert len(servers) == 2
+    killed, ended = pipelines
+    killed.kill()  # without a chance to end its server
+    killed.wait()
+    ended.communicate("\n")
+    _, alive = psutil.wait_procs(servers, timeout=20)
     assert not alive, "a server outlives its process"
     user.stdin.write("\n")
     user.stdin.flush()
     assert answer(user, "[") == "['of the user']"
-    # What the killed one left goes with the next; the others left nothing.
-    assert list((tmp_path / "one/.fiftyone").glob("database-*"))
-    assert not list((tmp_path / "two/.fiftyone").glob("database-*"))
-    database._remove_left_over(tmp_path / "one/.fiftyone")
-    assert not list((tmp_path / "one/.fiftyone").glob("database-*"))
+    # What the killed one left goes with the next; the other left nothing.
+    assert len(list(folder.glob(".fiftyone/database-*"))) == 1
+    database._remove_left_over(folder / ".fiftyone")
+    assert not list(folder.glob(".fiftyone/database-*"))
 
 
 def test_it_lives_in_the_workspace() -> None:

@@ -251,10 +251,10 @@ for name in sys.argv[1:]:
 @pytest.mark.parametrize(
     "names",
     [
-        ["cross_attention", "late_finetuned"],
+        ["cross_attention"],  # test_resume traces addition while it trains
         pytest.param([*JOINT, *LATE], marks=pytest.mark.sweep),
     ],
-    ids=["some", "all"],
+    ids=["one", "all"],
 )
 def test_tracing(names: list[str]) -> None:
     """torch.compile's tracer sees each network as one graph, which computes the same.
@@ -555,6 +555,8 @@ def accuracy_on_xor(network: nn.Module) -> float:
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for _ in range(150):
         loss = F.binary_cross_entropy_with_logits(network(rgb, lidar)[:, 0], labels)
+        if loss < 0.01:
+            break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,11 +6,13 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 import pytest
 from builders import write_dataset
 from conftest import Project
+from ruamel.yaml import YAML
 
 from stages.headline import TEST_METRICS
 from stages.lib import fusions, recipes, statistics
@@ -150,23 +152,50 @@ def test_zoo(clone: Project) -> None:
     assert all(path.stat().st_size < 200_000 for path in clone.path("reports/zoo/figures").glob("*.png"))
 
 
-def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
-    """`make notebook` leaves the committed run alone and reports beside it."""
-    folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
+def test_a_recipe_leaves_the_committed_run_alone(clone: Project) -> None:
+    """`make notebook` runs in a clone on the same cache, and reports beside the committed results.
+
+    With settings that this cache knows nothing trains; what training under its own gives is shown below.
+    """
     pretend_setup(clone)
-    clone.set(train__epochs=7)  # which nobody has committed, and the report must not hide
-    few = "SET=network.hidden=[8,4] intermediate=[addition] fusion=addition"
-    output = clone.run("make", "notebook", f"DATASET={folder}", few).stdout
+    clone.set(train__save_every_s=7)  # which nobody has committed, and the report must not hide
+    content = YAML(typ="safe").load(clone.path("params.yaml"))
+    known = []
+    for setting in recipes.NOTEBOOK:
+        key = setting.split("=")[0]
+        value = reduce(lambda group, name: group[name], key.split("."), content)
+        known.append(f"{key}={json.dumps(value)}".replace(" ", "").replace('"', ""))
+    output = clone.run("make", "notebook", "DATASET=data/synthetic", f"SET={' '.join(known)}").stdout
+    ran = stages_run(output)
+    assert {"check", "compare", "headline", "report"} >= set(ran)
     assert "wrote reports/notebook/report.md" in output
     assert clone.changed_files() == ["params.yaml"]
     report = clone.text("reports/notebook/report.md")
     assert "`make notebook` in a clone of the Git revision that trained: " in report
     assert "with changes that were not committed" in report
-    assert "cilp-assessment" in report
+    assert len(list(clone.path("reports/notebook/figures").glob("*.png"))) >= 4
+
+
+def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "cilp", splits=("train", "train", "validation"))
+    settings = (setting.split("=") for setting in recipes.NOTEBOOK)
+    values = {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in settings}
+    report = run_in_process(dataset__path=str(folder), **values).text("reports/report.md")
     for setting in ("Seeds 51;", "2 epochs", "batches of 32", "constant learning rate of 0.0001"):
         assert setting in report
     assert "Inputs are raw" in report and "One seed;" in report
-    assert len(list(clone.path("reports/notebook/figures").glob("*.png"))) >= 4
+
+
+@pytest.mark.sweep
+def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
+    """On a folder elsewhere, with a space in its name."""
+    folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
+    pretend_setup(clone)
+    output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
+    assert "wrote reports/notebook/report.md" in output
+    assert clone.changed_files() == []
+    report = clone.text("reports/notebook/report.md")
+    assert "cilp-assessment" in report and "Seeds 51;" in report
 
 
 @pytest.mark.parametrize(

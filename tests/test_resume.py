@@ -25,7 +25,8 @@ from stages.lib.terminal import UserError
 from stages.lib.training import seeds
 
 STAGE = ["python", "-m", "stages.train", "addition"]
-DVC = ["dvc", "repro", "train_intermediate@addition"]
+TARGET = "train_intermediate@addition"
+DVC = ["dvc", "repro", TARGET]
 COMMANDS = {"stage": STAGE, "dvc": DVC}
 # What DVC says of a lock file that it was killed over, and what brings it back.
 CUT_OFF = "dvc.lock' "
@@ -119,32 +120,31 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
     assert not alive, f"still running: {alive}"
 
 
-def test_killed_in_every_way(long_run: Project, tmp_path: Path) -> None:
+def test_killed_in_every_way(long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run goes on where the last one was killed, and the end is the same to the bit."""
     project = clone_of(long_run, tmp_path / "clone")
     # Which DVC has not seen, and can't have from its cache.
-    project.set(train__epochs=80, seeds=[0, 51])
+    project.set(train__epochs=60, seeds=[0, 51])
     forget(project)
     for name, hit in HITS:
         project.set(train__workers=2 if hit is kill_worker else 1)
         process = start(project, COMMANDS[name])
         last = max((path.stat().st_mtime_ns for path in states(project)), default=0)
-        wait_for_state(project, last)
+        assert wait_for_state(project, last), "an unfinished seed leaves a state"
         processes = family(process)
         assert process.poll() is None and hit(process)
         output, _ = process.communicate(timeout=120)
         assert "Traceback" not in output, output
         wait_until_gone(processes)
     said = project.run(*STAGE).stdout
-    assert "going on from here" in said
-    assert results(project) == uninterrupted(project)
-
-
-def uninterrupted(project: Project) -> dict[str, str]:
-    """Results of the same run, from nothing to the end."""
+    assert re.search(r"^addition: seed \d+, epoch [1-9]\d*/60: .*, going on from here$", said, re.M)
+    assert not states(project), "a finished seed keeps no state"
+    assert not list(project.path(".scratch").rglob("*.tmp"))
+    resumed = results(project)
     forget(project)
-    project.run(*STAGE)
-    return results(project)
+    monkeypatch.chdir(project.folder)
+    train.main(["addition"])
+    assert results(project) == resumed
 
 
 @pytest.mark.sweep
@@ -190,7 +190,8 @@ def test_a_lock_file_cut_off_loses_nothing(clone: Project) -> None:
     clone.run(*DVC)
     expected = results(clone)
     lock = clone.path("dvc.lock")
-    lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
+    content = lock.read_bytes()
+    lock.write_bytes(content[: content.index(b"hash:", len(content) // 2) + 2])
     assert CUT_OFF in clone.run(*DVC, check=False).stdout
     said = clone.run(*RESTORE).stdout.splitlines()
     assert len(said) == 1 and said[0].startswith("dvc.lock: cut off")
@@ -233,23 +234,6 @@ def timed(project: Project, command: list[str]) -> float:
     started = time.monotonic()
     project.run(*command)
     return time.monotonic() - started
-
-
-def test_goes_on_from_the_last_epoch(long_run: Project, tmp_path: Path) -> None:
-    project = clone_of(long_run, tmp_path / "clone")
-    expected = results(project)
-    project.run("rm", "-rf", "models/addition")
-    forget(project)
-    process = start(project, STAGE)
-    left = wait_for_state(project)
-    process.kill()
-    process.communicate()
-    assert left, "an unfinished seed leaves a state"
-    said = project.run(*STAGE).stdout
-    assert re.search(rf"^addition: seed 0, epoch [1-9]\d*/{EPOCHS}: .*, going on from here$", said, re.M)
-    assert results(project) == expected
-    assert not states(project), "a finished seed keeps no state"
-    assert not list(project.path(".scratch").rglob("*.tmp"))
 
 
 def test_a_run_that_dvc_never_recorded_is_only_written(
@@ -372,11 +356,10 @@ def test_added_seeds_train_alone(
     assert {name: new[name] for name in seeds} == {name: old[name] for name in seeds}
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param(1, marks=pytest.mark.sweep), 2, pytest.param(4, marks=pytest.mark.sweep)]
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize("workers", [2, 4])
 def test_number_of_workers_changes_nothing(long_run: Project, tmp_path: Path, workers: int) -> None:
-    """Weights, stories, histories: one worker made those of the long run."""
+    """Weights, stories, histories; test_pipeline shows it of the whole pipeline with two."""
     project = clone_of(long_run, tmp_path / "clone")
     expected = results(project)
     forget(project)
@@ -385,13 +368,18 @@ def test_number_of_workers_changes_nothing(long_run: Project, tmp_path: Path, wo
     assert results(project) == expected
 
 
-def test_temporary_copy_gives_the_same(long_run: Project, tmp_path: Path) -> None:
+def test_temporary_copy_gives_the_same(
+    long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = clone_of(long_run, tmp_path / "clone")
-    expected = results(project)
-    said = project.run("dvc", "exp", "run", "--temp", "-f", "--name", "copied", "train_intermediate@addition")
+    setting = ["-S", "train.batch_size=4"]  # which DVC has not seen
+    said = project.run("dvc", "exp", "run", "--temp", "--name", "copied", *setting, TARGET)
     assert "stages.train addition" in said.stdout
     project.run("dvc", "exp", "apply", "copied")
-    assert results(project) == expected
+    copied = results(project)
+    monkeypatch.chdir(project.folder)
+    train.main(["addition"])
+    assert results(project) == copied
 
 
 def limit_file_size(num_bytes: int) -> Callable[[], None]:
@@ -399,7 +387,7 @@ def limit_file_size(num_bytes: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
-def test_full_disk(long_run: Project, tmp_path: Path) -> None:
+def test_full_disk(long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = clone_of(long_run, tmp_path / "clone")
     expected = results(project)
     forget(project)
@@ -413,7 +401,8 @@ def test_full_disk(long_run: Project, tmp_path: Path) -> None:
     assert lines[-1].startswith("error: ") and "too large" in lines[-1].lower()
     assert len([line for line in lines if line.startswith("warning: ")]) == 1
     assert not list(project.path(".scratch").rglob("*.tmp"))
-    project.run(*STAGE)
+    monkeypatch.chdir(project.folder)
+    train.main(["addition"])
     assert results(project) == expected
 
 

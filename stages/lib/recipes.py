@@ -126,7 +126,7 @@ def make_clone(project: Path, clone: Path) -> None:
         else:  # deleted, and not yet from Git
             (clone / name).unlink(missing_ok=True)
     with Repo(project) as repo:
-        cache = repo.cache.local.path
+        cache = repo.cache.local_cache_dir
     (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
     # Its lock file is of other settings, and DVC would parse and rewrite all of it after every stage.
     (clone / "dvc.lock").unlink(missing_ok=True)

@@ -5,6 +5,7 @@ data/logits/SENSOR.safetensors
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import safetensors.torch
@@ -30,7 +31,8 @@ def write(sensor: str, logits: dict[State, Features], nets: dict[int, str]) -> N
         for state, by_seed in logits.items()
         for seed, tensor in by_seed.items()
     }
-    story = {f"seed {seed}": digest for seed, digest in nets.items()}
+    # One entry, since the library writes several in an order that changes from run to run.
+    story = {"nets": json.dumps(nets)}
     safetensors.torch.save_file(tensors, _path(sensor), story)
 
 
@@ -45,8 +47,8 @@ def read(
     path = _path(sensor)
     try:
         with safe_open(path, framework="pt") as file:
-            story = file.metadata() or {}
-            if any(story.get(f"seed {seed}") != digest for seed, digest in nets.items()):
+            written = json.loads((file.metadata() or {}).get("nets", "{}"))
+            if any(written.get(str(seed)) != digest for seed, digest in nets.items()):
                 raise UserError(f"{path}: holds logits of other weights than those in models/{sensor}{_MEND}")
             return {
                 state: {seed: file.get_tensor(_key(state, seed)).to(device) for seed in nets}
