@@ -70,12 +70,9 @@ def as_user(folder: Path) -> dict[str, Any]:
         "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@example.com",
     }
-    # Python's own defaults, and no database of this process.
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("FIFTYONE_") and name != "PYTHONDONTWRITEBYTECODE"
-    }
+    # Python's own defaults, no database of this process, and no word of a `make` that has started these tests.
+    own = ("FIFTYONE_", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     return {
         "cwd": folder,
         "env": inherited | names,
