@@ -33,6 +33,8 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/notebook.py` works as well
     sys.path.insert(0, str(ROOT))
 
+from stages.lib import database  # noqa: E402
+
 MODELS = ("rgb", "lidar", "concatenation", "addition", "hadamard", "late")
 _SEED = 51
 _BATCH_SIZE = 32
@@ -94,9 +96,7 @@ class Samples(Dataset):
 
 def load(folder: Path, tag: str) -> Samples:
     """The groups of a FiftyOneDataset that carry a tag."""
-    from stages.lib.intake import datasets  # FiftyOne takes seconds, and only loading needs it
-
-    fo = datasets.fo
+    fo = database.connect()
     dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
     view = dataset.match_tags(tag)
     classes = sorted(dataset.distinct("ground_truth.label"))

@@ -36,7 +36,7 @@ def test_export(tmp_path: Path) -> None:
     assert isinstance(figures["exponent"], float)
     # At the default size, whatever the number of groups: 64 x 64 x (4 bytes of colour + 4 x 4 of LiDAR).
     assert 64 * 64 * 20 / 1000 < figures["kilobytes_per_group"] < 90
-    assert "| 30 " in said and "FiftyOne's import (s)" in done.stdout
+    assert "| 30 " in said and "FiftyOne's import (s)" in said
 
 
 @pytest.mark.sweep
