@@ -93,6 +93,9 @@ def test_commands_run_in_their_order(clone: Project) -> None:
             command = command.replace("headline report", "export")
         if "dataset." in command:
             clone.run("git", "checkout", "--", "params.yaml")  # as the page says
+        if "--queue" in command:
+            # Its copies would lack the dataset of the last recipe, which nobody has added.
+            clone.run("git", "checkout", "--", "params.yaml")
         if command == "dvc queue start -j 2":
             work_off_queue(clone, 2)
         elif command.startswith("dask "):
