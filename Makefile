@@ -9,7 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 ACTIVATE := . $(VENV)/bin/activate
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
+# What stands in the environment so far, in as many processes as follow; templates in it are no Python.
+COMPILE := $(VENV)/bin/python -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
 .PHONY: repro test test-all notebook zoo lint setup checkout
 
@@ -39,19 +41,21 @@ checkout:
 		{ echo "error: this folder is no Git repository, which DVC needs: run git init, or let DVC do without" \
 		"Git by adding the line no_scm = true to .dvc/config"; exit 1; }
 
-# Packages in three steps, so that one sees where it is. The stamp is made last: an installation that broke off is
-# taken up again.
+# Packages in three steps, so that one sees where it is; while one is installed, those of the step before are
+# compiled. The stamp is made last: an installation that broke off is taken up again.
 $(READY): requirements.txt | checkout
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; name another with make PYTHON=python3.11"; exit 1; }
 	@echo "[1/5] making the environment $(VENV) (some minutes in all)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) pip==26.3 # twice as fast as the one that Python 3.11 brings
 	@echo "[2/5] installing PyTorch"
-	@$(PIP) install -c requirements.txt torch
+	@$(PIP) -c requirements.txt torch
 	@echo "[3/5] installing FiftyOne"
-	@$(PIP) install -c requirements.txt fiftyone
+	@$(COMPILE) 1 & $(PIP) -c requirements.txt fiftyone && wait
 	@echo "[4/5] installing DVC and all others"
-	@$(PIP) install -r requirements.txt
+	@$(COMPILE) 1 & $(PIP) -r requirements.txt && wait
+	@$(COMPILE) 0 || true
 	@echo "[5/5] looking for FiftyOne's database server"
 	@$(VENV)/bin/python -m stages.lib.database
 	@touch $@

@@ -20,6 +20,7 @@ from stages.lib import lidar, params, scenes, terminal
 from stages.lib.intake import datasets
 from stages.lib.intake.datasets import NewGroup
 from stages.lib.params import Synthetic
+from stages.lib.scenes import PlannedScene
 from stages.lib.terminal import progress
 
 FOLDER = Path("data/synthetic")
@@ -41,26 +42,17 @@ def synthesize(settings: Synthetic) -> None:
     datasets.write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
 
 
-def render_groups(plan: list[scenes.PlannedScene], settings: Synthetic) -> Iterator[NewGroup]:
+def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[NewGroup]:
     """Renders every group of every scene and writes its files."""
-    renderer = scenes.Renderer(IMAGE_SIZE)
-    angles_rad = scenes.angles_rad(IMAGE_SIZE)
-    for number, planned in enumerate(plan):
-        # A generator per scene: changing the number of scenes leaves the others as they are.
-        rng = np.random.default_rng([settings.seed, number])
-        scene = scenes.draw_scene(rng, settings)
-        for label in planned.labels:
-            rotation = scenes.draw_rotation(rng, settings)
-            image = scenes.degrade_image(renderer.photograph(label, scene, rotation), rng, settings.rgb)
-            range_m = scenes.degrade_scan(renderer.scan(label, scene, rotation), rng, settings.lidar)
-            xyza = lidar.xyza_from_range(range_m, angles_rad, angles_rad, settings.max_range_m)
-            name = f"scene-{number:05d}-{label}"
+    rendered = scenes.render(plan, settings, IMAGE_SIZE)
+    for number, (planned, groups) in enumerate(zip(plan, rendered, strict=True)):
+        for group in groups:
             yield NewGroup(
                 scene=f"scene-{number:05d}",
-                label=label,
+                label=group.label,
                 split=planned.split,
-                files=write_files(name, image, xyza),
-                xyza=xyza,
+                files=write_files(f"scene-{number:05d}-{group.label}", group.image, group.xyza),
+                xyza=group.xyza,
             )
 
 

@@ -120,7 +120,7 @@ class TrainedNets:
 def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.device) -> CachedLogits:
     """What two nets say of each sample of a split."""
     of_rgb, of_lidar = (
-        training.predict(devices.place(net, device), split, batch_size=128, device=device)
+        training.predict(devices.place(net, device), split, batch_size=32, device=device)
         for net in (rgb, lidar)
     )
     return CachedLogits(of_rgb, of_lidar, split.labels)

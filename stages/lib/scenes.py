@@ -10,8 +10,13 @@ failures of the two are drawn independently: that is what makes fusing them wort
 
 from __future__ import annotations
 
+import functools
+import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, UInt8
@@ -21,6 +26,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from stages.lib import lidar
 from stages.lib.params import LidarFailures, RgbFailures, Synthetic
 from stages.lib.store.manifest import SPLITS
+from stages.lib.terminal import orphans
 
 # Both classes have the same mean silhouette at the same radius: a convex body's mean projected area
 # is a quarter of its surface (Cauchy), so 6 e^2 / 4 = pi r^2 gives the cube's edge e for radius r.
@@ -28,6 +34,9 @@ _CUBE_EDGE_PER_RADIUS = np.sqrt(np.pi / 1.5)
 
 _SUPERSAMPLING = 2  # rays per pixel and axis of the image, for smooth edges
 _AMBIENT_LIGHT = 0.1  # share of the colour seen where no light falls
+
+_GROUPS_PER_PROCESS = 200  # at least: a process takes as long to start as to render some 100
+_SCENES_AHEAD = 256  # rendered at most before they are asked for: they are held in memory
 
 
 def angles_rad(size: int) -> Float[np.ndarray, "R"]:
@@ -58,6 +67,53 @@ def plan(spec: Synthetic) -> list[PlannedScene]:
         splits = np.searchsorted(ends, np.arange(number), side="right")
         scenes += [PlannedScene(SPLITS[split], labels) for split in splits]
     return scenes
+
+
+@dataclass(frozen=True)
+class RenderedGroup:
+    """What both sensors deliver of one object."""
+
+    label: str
+    image: UInt8[np.ndarray, "H W 4"]
+    xyza: Float[np.ndarray, "4 R C"]
+
+
+def render(plan: list[PlannedScene], spec: Synthetic, image_size: int) -> Iterator[list[RenderedGroup]]:
+    """The groups of each scene, in the plan's order; all CPU cores render, with the same results as one.
+
+    Args:
+        image_size: pixels a side of the image, and cells a side of the raster.
+    """
+    processes = min(len(os.sched_getaffinity(0)), math.ceil(spec.groups / _GROUPS_PER_PROCESS))
+    parallel = joblib.Parallel(n_jobs=processes, return_as="generator")
+    parent = os.getpid() if processes > 1 else None
+    for start in range(0, len(plan), _SCENES_AHEAD):
+        numbers = range(start, min(start + _SCENES_AHEAD, len(plan)))
+        jobs = (joblib.delayed(_render)(number, plan[number], spec, image_size, parent) for number in numbers)
+        with orphans.deaf_to_interrupts():
+            rendered = parallel(jobs)
+        yield from rendered
+
+
+def _render(
+    number: int, planned: PlannedScene, spec: Synthetic, image_size: int, parent: int | None
+) -> list[RenderedGroup]:
+    """One scene's groups. `parent` is the process to end with; None where this is no other process."""
+    if parent is not None:
+        orphans.end_with(parent)
+    # A generator per scene: changing the number of scenes leaves the others as they are.
+    rng = np.random.default_rng([spec.seed, number])
+    scene = draw_scene(rng, spec)
+    angles = angles_rad(image_size)
+    renderer = _renderer(image_size)
+    groups = []
+    for label in planned.labels:
+        rotation = draw_rotation(rng, spec)
+        image = degrade_image(renderer.photograph(label, scene, rotation), rng, spec.rgb)
+        range_m = degrade_scan(renderer.scan(label, scene, rotation), rng, spec.lidar)
+        xyza = lidar.xyza_from_range(range_m, angles, angles, spec.max_range_m)
+        groups.append(RenderedGroup(label, image, xyza))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -157,6 +213,12 @@ class Renderer:
         )
         range_m = np.linalg.norm(locations - origin, axis=1) * scene.radius_m
         return rotation.apply(self._bodies[label].face_normals[faces]), hit, range_m
+
+
+@functools.cache
+def _renderer(image_size: int) -> Renderer:
+    """One a process: its ray casters take a while to build."""
+    return Renderer(image_size)
 
 
 def degrade_image(
