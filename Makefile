@@ -25,10 +25,10 @@ test-all: lint
 	$(ACTIVATE) && python -m pytest --sweeps $(PYTEST_ARGS)
 
 notebook: setup
-	$(ACTIVATE) && python -m stages.lib.recipes notebook "$(DATASET)" $(SET)
+	$(ACTIVATE) && python -m scripts.preset_runs notebook "$(DATASET)" $(SET)
 
 zoo: setup
-	$(ACTIVATE) && python -m stages.lib.recipes zoo "$(or $(DATASET),data/synthetic)" $(SET)
+	$(ACTIVATE) && python -m scripts.preset_runs zoo "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
@@ -57,5 +57,5 @@ $(READY): requirements.txt | checkout
 	@$(COMPILE) 1 & $(PIP) -r requirements.txt && wait
 	@$(COMPILE) 0 || true
 	@echo "[5/5] looking for FiftyOne's database server"
-	@$(VENV)/bin/python -m stages.lib.database
+	@$(VENV)/bin/python -m scripts.install_mongodb
 	@touch $@

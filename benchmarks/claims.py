@@ -34,10 +34,10 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/claims.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from stages.lib import resampling, statistics  # noqa: E402
-from stages.lib.evaluation import predictions  # noqa: E402
-from stages.lib.statistics import Accuracies  # noqa: E402
-from stages.lib.terminal import progress  # noqa: E402
+from stages.lib.core import console
+from stages.lib.evaluation import predictions
+from stages.lib.statistics import bootstrap, intervals, significance
+from stages.lib.statistics.intervals import Accuracies
 
 CONFIDENCE = 0.95
 MARGIN = 0.01
@@ -115,14 +115,14 @@ def outcomes(
         num_others: contrasts of the family.
         shared: of the effects of scenes and samples, the share that all models have in common.
     """
-    if num_seeds < statistics.seeds_needed(num_others):
+    if num_seeds < significance.seeds_needed(num_others):
         return ["not decided"]  # whatever was made up
     generator = np.random.default_rng(num_seeds)
     scenes, labels = groups()
-    draws = resampling.draw(num_seeds, SCENES, num_draws)
+    draws = bootstrap.draw(num_seeds, SCENES, num_draws)
     others = [f"other {number}" for number in range(num_others)]
     said = []
-    for _ in progress.track(
+    for _ in console.track(
         range(repetitions),
         f"{num_seeds} seeds, {gain:.0%} apart, {num_others} at once",
         repetitions,
@@ -136,7 +136,7 @@ def outcomes(
             accuracy = ACCURACY if name == "model" else ACCURACY - gain
             hits = right(REGIMES["default"], num_seeds, effects, accuracy, generator)
             accuracies[name] = measure(hits, labels, scenes, draws)
-        family = statistics.contrast_family(
+        family = significance.contrast_family(
             accuracies, [(other, "model") for other in others], draws, CONFIDENCE, MARGIN
         )
         said.append(family[0].outcome)
@@ -152,12 +152,12 @@ def coverage(variances: Variances, num_seeds: int, repetitions: int, num_draws: 
     """How often the two-way interval of a model's balanced accuracy holds the true one."""
     generator = np.random.default_rng(num_seeds)
     scenes, labels = groups()
-    draws = resampling.draw(num_seeds, SCENES, num_draws)
+    draws = bootstrap.draw(num_seeds, SCENES, num_draws)
     held = 0
     for _ in range(repetitions):
         effects = sample_effects(variances, scenes, generator)
         hits = right(variances, num_seeds, effects, ACCURACY, generator)
-        interval = statistics.interval_of_accuracy(
+        interval = intervals.interval_of_accuracy(
             measure(hits, labels, scenes, draws), labels, scenes, draws, CONFIDENCE
         )
         held += interval.low is not None and interval.low <= ACCURACY <= interval.high
@@ -196,10 +196,10 @@ def measure(
     hits: Bool[np.ndarray, "S N"],
     labels: Int[np.ndarray, "N"],
     scenes: Int[np.ndarray, "N"],
-    draws: resampling.Draws,
+    draws: bootstrap.BootstrapDraws,
 ) -> Accuracies:
     logits = np.where(hits == (labels == 1), 1.0, -1.0)[..., None]
-    return statistics.accuracies(logits, labels, scenes, draws)
+    return intervals.accuracies(logits, labels, scenes, draws)
 
 
 def fit(name: str) -> Variances:

@@ -25,9 +25,9 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/end_to_end.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import export as export_benchmark  # noqa: E402
-from benchmarks.train import GROUPS  # noqa: E402
-from stages.lib import params  # noqa: E402
+from benchmarks import export as export_benchmark
+from benchmarks.train import GROUPS
+from stages.lib import params
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def measure(folder: Path, dataset: Path, epochs: int) -> dict[str, float]:
         # A clone for each, so that neither finds the other's tensors in DVC's cache.
         clone = folder / f"{precision}-{epochs}"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        recipe = ["-m", "stages.lib.recipes", "notebook", str(dataset)]
+        recipe = ["-m", "scripts.preset_runs", "notebook", str(dataset)]
         sets = [f"train.epochs={epochs}", f"train.late.epochs={epochs}", f"train.precision={precision}"]
         seconds[precision] = timed([*recipe, *sets], clone)
     return seconds

@@ -30,17 +30,17 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/evaluation.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from dvc.utils.hydra import apply_overrides  # noqa: E402
+from dvc.utils.hydra import apply_overrides
 
-from benchmarks.export import memory_mib  # noqa: E402
-from stages.lib import fusions, networks, params, store  # noqa: E402
-from stages.lib.evaluation import evaluations, predictions  # noqa: E402
-from stages.lib.evaluation.predictions import Predictions  # noqa: E402
-from stages.lib.params import Params  # noqa: E402
-from stages.lib.store import groups as stored_groups  # noqa: E402
-from stages.lib.store import manifest as manifests  # noqa: E402
-from stages.lib.store import records  # noqa: E402
-from stages.lib.training import runs  # noqa: E402
+from benchmarks.export import memory_mib
+from stages.lib import fusions, params
+from stages.lib.core import names
+from stages.lib.evaluation import predictions, results
+from stages.lib.evaluation.predictions import Predictions
+from stages.lib.models import checkpoints, networks, records
+from stages.lib.params import Params
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
 
 EVALUATED = "concatenation"
 EVALUATED_SEEDS = [0, 1, 2]
@@ -107,10 +107,10 @@ def timed(stage: str, *arguments: str) -> dict[str, float]:
 
 
 def write_weights(settings: Params) -> None:
-    sizes = runs.architecture(manifests.load(store.FOLDER), settings.network)
+    sizes = checkpoints.architecture(manifests.load(manifests.FOLDER), settings.network)
     for seed in settings.seeds:
         torch.manual_seed(seed)
-        path = runs.weights_path(runs.MODELS, EVALUATED, seed)
+        path = checkpoints.weights_path(checkpoints.MODELS, EVALUATED, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(networks.build(EVALUATED, sizes).state_dict(), path)
         path.with_suffix(".json").write_text(json.dumps({"architecture": networks.facts(EVALUATED, sizes)}))
@@ -118,9 +118,9 @@ def write_weights(settings: Params) -> None:
 
 def make_up_results(settings: Params) -> None:
     """All that `compare` reads: logits drawn at random, everything else as evaluated above."""
-    measured = evaluations.read(EVALUATED)
+    measured = results.read(EVALUATED)
     latency = records.read_timing(f"evaluate-{EVALUATED}")
-    groups = {split: stored_groups.read(store.FOLDER, split) for split in ("validation", "test")}
+    groups = {split: stored_groups.read(manifests.FOLDER, split) for split in ("validation", "test")}
     generator = np.random.default_rng(0)
     probes = measured.probes[EVALUATED_SEEDS[0]]
     for name in (*settings.model_names(), "prior", "return_count"):
@@ -132,8 +132,8 @@ def make_up_results(settings: Params) -> None:
             for split, members in groups.items()
         ]
         predictions.write(name, found)
-        kind = "unimodal" if name in params.SENSORS else "baseline" if is_baseline else fusions.kind(name)
-        evaluations.write(
+        kind = "unimodal" if name in names.SENSORS else "baseline" if is_baseline else fusions.kind(name)
+        results.write(
             replace(
                 measured,
                 model=name,

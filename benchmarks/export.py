@@ -31,12 +31,14 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/export.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from stages import export  # noqa: E402
-from stages.lib import database, lidar, params, scenes, store  # noqa: E402
-from stages.lib.intake import datasets  # noqa: E402
-from stages.lib.intake.datasets import NewGroup  # noqa: E402
-from stages.lib.params import Params  # noqa: E402
-from stages.lib.terminal import progress  # noqa: E402
+from stages import export
+from stages.lib import params
+from stages.lib.core import console
+from stages.lib.datasets import database, synthetic
+from stages.lib.datasets.writer import NewGroup, write
+from stages.lib.lidar import depth_image, geometry
+from stages.lib.params import Params
+from stages.lib.tensors import manifest as manifests
 
 SIZES = [1000, 5000, 20000]
 _IMAGE_SIZE = 64
@@ -76,13 +78,13 @@ View = tuple[str, np.ndarray, np.ndarray]  # class, picture, range image
 
 def render(settings: Params) -> list[View]:
     """Cubes and spheres as the built-in dataset has them, before sensors fail."""
-    renderer = scenes.Renderer(_IMAGE_SIZE)
+    renderer = synthetic.Renderer(_IMAGE_SIZE)
     views = []
     for number in range(_NUM_SCENES):
         rng = np.random.default_rng(number)
-        scene = scenes.draw_scene(rng, settings.synthetic)
+        scene = synthetic.draw_scene(rng, settings.synthetic)
         for label in ("cubes", "spheres"):
-            rotation = scenes.draw_rotation(rng, settings.synthetic)
+            rotation = synthetic.draw_rotation(rng, settings.synthetic)
             picture, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
             views.append((label, picture, range_m))
     return views
@@ -91,25 +93,25 @@ def render(settings: Params) -> list[View]:
 def write_dataset(folder: Path, splits: list[str], views: list[View], settings: Params) -> None:
     """Writes a FiftyOneDataset with a group for each entry of `splits`."""
     groups = make_groups(folder, splits, views, settings)
-    groups = progress.track(groups, "writing", len(splits), "group")
-    datasets.write(folder, f"benchmark {len(splits)}", groups, seed=0)
+    groups = console.track(groups, "writing", len(splits), "group")
+    write(folder, f"benchmark {len(splits)}", groups, seed=0)
 
 
 def make_groups(folder: Path, splits: list[str], views: list[View], settings: Params) -> Iterator[NewGroup]:
     """Writes the media of groups, all different."""
     (folder / "data").mkdir(parents=True)
-    angles_rad = scenes.angles_rad(_IMAGE_SIZE)
+    angles_rad = synthetic.angles_rad(_IMAGE_SIZE)
     for number, split in enumerate(splits):
         label, picture, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
-        scan_m = scenes.degrade_scan(range_m, rng, settings.synthetic.lidar)
-        xyza = lidar.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
+        scan_m = synthetic.degrade_scan(range_m, rng, settings.synthetic.lidar)
+        xyza = geometry.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
         files = {
             "rgb": folder / "data" / f"{number:05d}.png",
             "lidar_img": folder / "data" / f"{number:05d}.depth.png",
         }
-        Image.fromarray(scenes.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
-        Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
+        Image.fromarray(synthetic.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
+        Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
         yield NewGroup(f"scene-{number}", label, split, files, xyza)
 
 
@@ -117,12 +119,12 @@ def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
     """Seconds of the export as `python -m stages.export` does it, and of FiftyOne's import in it."""
     import_s = time_imports()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        store.FOLDER = Path(folder) / "tensors"
+        manifests.FOLDER = Path(folder) / "tensors"
         source = replace(settings.dataset, path=str(dataset))
         start_s = time.perf_counter()
         export.export(source, settings.export)
         total_s = time.perf_counter() - start_s
-        size = sum(file.stat().st_size for file in store.FOLDER.glob("*") if file.is_file())
+        size = sum(file.stat().st_size for file in manifests.FOLDER.glob("*") if file.is_file())
     return {"import_s": sum(import_s), "seconds": total_s - sum(import_s), "bytes": size}
 
 

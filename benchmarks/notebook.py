@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/notebook.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from stages.lib import database  # noqa: E402
+from stages.lib.datasets import database
 
 MODELS = ("rgb", "lidar", "concatenation", "addition", "hadamard", "late")
 _SEED = 51

@@ -25,19 +25,25 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/recipe.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from stages import export, synthesize, train_late  # noqa: E402
-from stages import train as train_stage  # noqa: E402
-from stages.lib import networks, params, recipes, store  # noqa: E402
-from stages.lib.params import Params  # noqa: E402
-from stages.lib.training import Run, devices, runs, seeds  # noqa: E402
-from stages.lib.training.scratch import Scratch  # noqa: E402
+from scripts import preset_runs
+from stages import export, synthesize
+from stages import train as train_stage
+from stages.lib import params
+from stages.lib.models import checkpoints, devices, networks
+from stages.lib.params import Params
+from stages.lib.tensors import manifest as manifests
+from stages.lib.training import late, parallel
+from stages.lib.training.resume import Scratch
+from stages.lib.training.seed import train_seed
+from stages.lib.training.settings import compute_config, train_config
+from stages.lib.training.state import TrainState
 
 
 @dataclass(frozen=True)
 class Course:
     """A recipe's way through the epochs, by model and seed."""
 
-    runs: dict[str, dict[int, Run]]
+    runs: dict[str, dict[int, TrainState]]
 
     def best(self, name: str, seed: int) -> float:
         return min(epoch.valid_loss for epoch in self.runs[name][seed].history)
@@ -91,34 +97,34 @@ def notebook_settings(*overrides: str) -> Params:
     """Those of `make notebook`, with these in their place."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy2(ROOT / "params.yaml", folder)
-        recipes.apply([*recipes.NOTEBOOK, *overrides], Path(folder))
+        preset_runs.apply([*preset_runs.NOTEBOOK, *overrides], Path(folder))
         return params.load(Path(folder) / "params.yaml")
 
 
 def follow(folder: Path, settings: Params, chosen: list[int]) -> Course:
     """Trains all models by one recipe."""
-    store.FOLDER = folder / "tensors"
+    manifests.FOLDER = folder / "tensors"
     train = settings.train
     manifest = export.export(settings.dataset, settings.export)
-    sizes = runs.architecture(manifest, settings.network)
+    sizes = checkpoints.architecture(manifest, settings.network)
     device = devices.choose(train.device)
-    workers = seeds.chosen(train, len(chosen), device)
-    done: dict[str, dict[int, Run]] = {}
+    workers = parallel.chosen(train, len(chosen), device)
+    done: dict[str, dict[int, TrainState]] = {}
     for name in settings.model_names():
         files = Scratch(folder / "models" / name)
-        how = {"setting": seeds.setting_of(train, device), "files": files}
+        how = {"setting": compute_config(train, device), "files": files}
         if name in settings.late:
-            recipe = train_late.recipe_for(name, train)
-            nets = train_late.TrainedNets(name, sizes, manifest, store.FOLDER, folder / "models")
-            job = partial(train_late.train_seed, nets, recipe=recipe, **how)
+            recipe = late.late_config(name, train)
+            nets = late.TrainedNets(name, sizes, manifest, manifests.FOLDER, folder / "models")
+            job = partial(late.train_late_seed, nets, recipe=recipe, **how)
         else:
-            recipe = seeds.recipe_of(train, sensors=1 if name in settings.unimodal else 2)
+            recipe = train_config(train, sensors=1 if name in settings.unimodal else 2)
             build, load = (
                 partial(networks.build, name, sizes),
-                partial(train_stage.load_splits, store.FOLDER, manifest),
+                partial(train_stage.load_splits, manifests.FOLDER, manifest),
             )
-            job = partial(seeds.train_one, build, load, recipe=recipe, **how)
-        done[name] = seeds.train(name, job, chosen, workers)
+            job = partial(train_seed, build, load, recipe=recipe, **how)
+        done[name] = parallel.train(name, job, chosen, workers)
     return Course(done)
 
 

@@ -34,16 +34,21 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/train.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import export as export_benchmark  # noqa: E402
-from benchmarks import notebook  # noqa: E402
-from benchmarks.recipe import notebook_settings  # noqa: E402
-from stages import export, train_late  # noqa: E402
-from stages import train as train_stage  # noqa: E402
-from stages.lib import fusions, networks, params, store, training  # noqa: E402
-from stages.lib.params import Params  # noqa: E402
-from stages.lib.store.manifest import Manifest  # noqa: E402
-from stages.lib.training import Inputs, Recipe, devices, runs, seeds  # noqa: E402
-from stages.lib.training.scratch import Scratch  # noqa: E402
+from benchmarks import export as export_benchmark
+from benchmarks import notebook
+from benchmarks.recipe import notebook_settings
+from stages import export
+from stages import train as train_stage
+from stages.lib import fusions, params
+from stages.lib.models import checkpoints, devices, networks
+from stages.lib.models.inference import Inputs
+from stages.lib.params import Params
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
+from stages.lib.training import late, loop, parallel
+from stages.lib.training.resume import Scratch
+from stages.lib.training.seed import train_seed
+from stages.lib.training.settings import TrainConfig, compute_config, train_config
 
 GROUPS = {"train": 897, "validation": 179}
 _CPU = torch.device("cpu")
@@ -118,13 +123,13 @@ def prepare(folder: Path, counts: dict[str, int], settings: Params) -> Data:
     dataset = folder / "dataset"
     splits = [split for split, count in counts.items() for _ in range(count)]
     export_benchmark.write_dataset(dataset, splits, export_benchmark.render(settings), settings)
-    store.FOLDER = folder / "tensors"
+    manifests.FOLDER = folder / "tensors"
     manifest = export.export(replace(settings.dataset, path=str(dataset)), settings.export)
     return Data(
-        folder=store.FOLDER,
+        folder=manifests.FOLDER,
         manifest=manifest,
         plain=(notebook.load(dataset, "train"), notebook.load(dataset, "validation")),
-        cached=train_stage.load_splits(store.FOLDER, manifest),
+        cached=train_stage.load_splits(manifests.FOLDER, manifest),
     )
 
 
@@ -159,18 +164,18 @@ def time_notebook(name: str, data: Data, threads: int) -> Measurement:
 def time_engine(name: str, data: Data, precision: str, threads: int, settings: Params) -> Measurement:
     devices.prepare_process(threads)
     recipe = one_epoch(precision)
-    sizes = runs.architecture(data.manifest, settings.network)
+    sizes = checkpoints.architecture(data.manifest, settings.network)
     inputs = data.cached
     if name == "late":
         nets = [
             networks.build(sensor, sizes).to(memory_format=torch.channels_last) for sensor in ("rgb", "lidar")
         ]
-        inputs = tuple(train_late.cache_logits(*nets, split, _CPU) for split in data.cached)
+        inputs = tuple(late.cache_logits(*nets, split, _CPU) for split in data.cached)
         network = networks.build_head(name, sizes)
     else:
         network = networks.build(name, sizes)
     devices.reset_peak_memory(_CPU)
-    run = training.fit(network, *inputs, recipe=recipe, seed=51, device=_CPU, on_epoch=lambda run: None)
+    run = loop.fit(network, *inputs, recipe=recipe, seed=51, device=_CPU, on_epoch=lambda run: None)
     return Measurement(run.epoch_s[0], devices.peak_memory_mib(_CPU))
 
 
@@ -195,7 +200,7 @@ def compare_fusions(
             print(f"{name}: {result.seconds:.3f} s", file=sys.stderr, flush=True)
             if number:
                 seconds[name].append(result.seconds)
-    sizes = runs.architecture(data.manifest, settings.network)
+    sizes = checkpoints.architecture(data.manifest, settings.network)
     doubled = networks.build("concatenation", sizes).fusion.out_channels
     operators = {}
     for name in names:
@@ -214,27 +219,27 @@ def fusion_table(operators: dict[str, Operator]) -> str:
     return tabulate(rows, ["Fusion", "Epoch (s)", "Beside", "Ratio"], "github", disable_numparse=True)
 
 
-def one_epoch(precision: str) -> Recipe:
+def one_epoch(precision: str) -> TrainConfig:
     """Of the notebook's training."""
     settings = notebook_settings("train.epochs=1", f"train.precision={precision}")
-    return seeds.recipe_of(settings.train)
+    return train_config(settings.train)
 
 
 def seeds_parallel(data: Data, folder: Path, settings: Params) -> float:
     """Samples per second of two one-thread workers, start-up aside, over those of one."""
-    sizes = runs.architecture(data.manifest, settings.network)
+    sizes = checkpoints.architecture(data.manifest, settings.network)
     epoch_s = {}
     for count in (1, 2):
-        workers = seeds.Workers(backend="loky", scheduler=None, count=count, threads=1)
+        workers = parallel.Workers(backend="loky", scheduler=None, count=count, threads=1)
         job = partial(
-            seeds.train_one,
+            train_seed,
             partial(networks.build, "addition", sizes),
             partial(train_stage.load_splits, data.folder, data.manifest),
             recipe=replace(one_epoch("float32"), epochs=2),
-            setting=replace(seeds.setting_of(settings.train, _CPU), threads=1),
+            setting=replace(compute_config(settings.train, _CPU), threads=1),
             files=Scratch(folder / f"scratch-{count}"),
         )
-        outcomes = seeds.train("addition", job, [51, 52, 53, 54], workers)
+        outcomes = parallel.train("addition", job, [51, 52, 53, 54], workers)
         epoch_s[count] = np.mean([seconds for run in outcomes.values() for seconds in run.epoch_s])
     return float(2 * epoch_s[1] / epoch_s[2])
 
@@ -259,7 +264,7 @@ def epoch_gflop(name: str, data: Data, settings: Params) -> float:
 
     A late model's is that of its nets, which the yardstick runs.
     """
-    network = networks.build(name, runs.architecture(data.manifest, settings.network))
+    network = networks.build(name, checkpoints.architecture(data.manifest, settings.network))
     train, validation = data.cached
     with FlopCounterMode(display=False) as counter:
         loss = network(*train.batch(range(32))).sum()

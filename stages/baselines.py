@@ -12,42 +12,42 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from stages.lib import store, terminal
-from stages.lib.evaluation import evaluations, guessing
+from stages.lib.core import console
+from stages.lib.evaluation import baselines, results
 from stages.lib.evaluation import predictions as stored
-from stages.lib.evaluation.evaluations import Cost, Evaluation
 from stages.lib.evaluation.predictions import Predictions
-from stages.lib.store import groups as stored_groups
-from stages.lib.store import manifest as manifests
-from stages.lib.store.groups import Group
-from stages.lib.store.manifest import Manifest
+from stages.lib.evaluation.results import Cost, Evaluation
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.groups import CachedGroup
+from stages.lib.tensors.manifest import Manifest
 
 # Baselines draw nothing at random; their one run carries this number where a seed stands.
 SEED = 0
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
-    manifest = manifests.load(store.FOLDER)
-    groups = {split: stored_groups.read(store.FOLDER, split) for split in manifest.splits()}
+    console.no_arguments(arguments)
+    manifest = manifests.load(manifests.FOLDER)
+    groups = {split: stored_groups.read(manifests.FOLDER, split) for split in manifest.splits()}
     for name, predict in {"prior": prior, "return_count": return_count}.items():
         evaluate(name, predict, groups, manifest)
 
 
-def prior(train: list[Group], groups: list[Group], num_classes: int) -> np.ndarray:
+def prior(train: list[CachedGroup], groups: list[CachedGroup], num_classes: int) -> np.ndarray:
     """Always the class frequencies of the training split."""
-    return guessing.prior_logits(labels(train), num_classes, len(groups))
+    return baselines.prior_logits(labels(train), num_classes, len(groups))
 
 
-def return_count(train: list[Group], groups: list[Group], num_classes: int) -> np.ndarray:
+def return_count(train: list[CachedGroup], groups: list[CachedGroup], num_classes: int) -> np.ndarray:
     """Logistic regression on the number of returns and their mean range."""
-    return guessing.return_count_logits(features(train), labels(train), features(groups), num_classes)
+    return baselines.return_count_logits(features(train), labels(train), features(groups), num_classes)
 
 
 def evaluate(
     name: str,
-    predict: Callable[[list[Group], list[Group], int], np.ndarray],
-    groups: dict[str, list[Group]],
+    predict: Callable[[list[CachedGroup], list[CachedGroup], int], np.ndarray],
+    groups: dict[str, list[CachedGroup]],
     manifest: Manifest,
 ) -> None:
     predictions = [
@@ -57,16 +57,16 @@ def evaluate(
     ]
     stored.write(name, predictions)
     no_cost = Cost(None, None, None, None, None)
-    evaluations.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions), {}))
+    results.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions), {}))
 
 
-def labels(groups: list[Group]) -> np.ndarray:
+def labels(groups: list[CachedGroup]) -> np.ndarray:
     return np.array([group.label for group in groups])
 
 
-def features(groups: list[Group]) -> np.ndarray:
+def features(groups: list[CachedGroup]) -> np.ndarray:
     return np.array([[group.returns, group.mean_range_m] for group in groups])
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

@@ -12,16 +12,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib import fusions, params, terminal
-from stages.lib.params import SENSORS, LidarSource, Params, Synthetic
-from stages.lib.terminal import UserError
+from stages.lib import fusions, params
+from stages.lib.core import console
+from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
+from stages.lib.params import LidarSource, Params, Synthetic
 
 PASSED = Path("data/params.ok")
 SYNTHETIC = Path("data/synthetic")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
+    console.no_arguments(arguments)
     settings = params.load()
     check_lists(settings)
     check_fusion(settings)
@@ -115,4 +117,4 @@ def check_dataset(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

@@ -8,47 +8,42 @@ ends the export, all faults at once, or is written into the manifest.
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import numpy as np
-
-from stages.lib import params, store, terminal
-from stages.lib.intake import checks, datasets, decoding, scans, splits
-from stages.lib.intake.checks import DataChecks, OrientationCheck
-from stages.lib.intake.datasets import Group, GroupReader
-from stages.lib.intake.decoding import Job, Pool, Settings, Written
-from stages.lib.intake.overview import Overview
-from stages.lib.intake.scans import FieldOfView
-from stages.lib.intake.tensor_writer import Writer
+from stages.lib import params
+from stages.lib.core import console
+from stages.lib.datasets import database, splits, validation
+from stages.lib.datasets.reader import DatasetGroup, GroupReader, opened
+from stages.lib.datasets.validation import DataChecks
+from stages.lib.export import decode, plan
+from stages.lib.export.cache_writer import Writer
+from stages.lib.export.decode import Pool, Settings, Written
+from stages.lib.export.orientation import OrientationCheck
+from stages.lib.export.overview import Overview
 from stages.lib.params import Dataset, Export
-from stages.lib.store import manifest as manifests
-from stages.lib.store.manifest import Manifest
-from stages.lib.terminal import UserError, progress
-
-_LOOKED_AT = 1000  # pictures at most, for one that can be read and tells the colour channels
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
+    console.no_arguments(arguments)
     settings = params.load()
     manifest = export(settings.dataset, settings.export)
     for warning in manifest.warnings:
-        terminal.report_line(f"warning: {settings.dataset.path}: {warning}")
+        console.report_line(f"warning: {settings.dataset.path}: {warning}")
 
 
 def export(dataset: Dataset, settings: Export) -> Manifest:
     """The whole export; returns what it wrote as the manifest."""
-    shutil.rmtree(store.FOLDER, ignore_errors=True)
-    store.FOLDER.mkdir(parents=True)
+    database.require_answer()  # before anything is deleted
+    shutil.rmtree(manifests.FOLDER, ignore_errors=True)
+    manifests.FOLDER.mkdir(parents=True)
     try:
         return write_cache(dataset, settings)
     except BaseException:
         # Half a cache is of no use, and it would stand in the way of `dvc checkout`.
-        shutil.rmtree(store.FOLDER, ignore_errors=True)
+        shutil.rmtree(manifests.FOLDER, ignore_errors=True)
         raise
 
 
@@ -56,12 +51,12 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     data_checks = DataChecks(dataset.path, settings.on_error)
     orientation = OrientationCheck(dataset.lidar.orientation)
     overview = Overview(dataset.lidar.max_range_m)
-    with decoding.started(settings.workers) as pool, datasets.opened(dataset, data_checks) as reader:
-        groups = in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
-        writer = Writer(store.FOLDER, sorted({group.label for group in groups}))
-        how = decoding_settings(groups, dataset, settings, pool)
+    with decode.started(settings.workers) as pool, opened(dataset, data_checks) as reader:
+        groups = plan.in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
+        writer = Writer(manifests.FOLDER, sorted({group.label for group in groups}))
+        how = plan.decoding_settings(groups, dataset, settings, pool)
         written = write_groups(reader, groups, how, dataset, settings, pool)
-        for group, result in progress.track(written, "exporting", len(groups), "group"):
+        for group, result in console.track(written, "exporting", len(groups), "group"):
             if isinstance(result, str):
                 data_checks.error("unreadable", result)
             elif admit(group, result, data_checks):
@@ -72,8 +67,8 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
             else:
                 writer.reject(result)
     data_checks.raise_errors()
-    require_something_left(writer.counts(), dataset.path)
-    for warning in (orientation.warning(), checks.imbalance(writer.counts()["train"])):
+    plan.require_something_left(writer.counts(), dataset.path)
+    for warning in (orientation.warning(), validation.imbalance(writer.counts()["train"])):
         if warning:
             data_checks.note(warning)
     manifest = writer.close(
@@ -86,124 +81,28 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
-    overview.draw(store.FOLDER, manifest)
-    manifests.save(manifest, store.FOLDER)
+    overview.draw(manifests.FOLDER, manifest)
+    manifests.save(manifest, manifests.FOLDER)
     return manifest
-
-
-def in_order(groups: list[Group]) -> list[Group]:
-    """Split by split, so that of copies in two splits it is the training split's that is left out."""
-    return sorted(groups, key=lambda group: splits.ORDER.index(group.split))
-
-
-def require_something_left(counts: dict[str, dict[str, int]], source: str) -> None:
-    """Raises UserError when so many groups were skipped that nothing can be trained or selected on."""
-    learned = [count for count in counts["train"].values() if count]
-    num_validation = sum(counts["validation"].values())
-    if len(learned) < 2 or not num_validation:
-        raise UserError(
-            f"{source}: with its faulty groups left out (export.on_error: skip), {sum(learned)} training "
-            f"groups of {len(learned)} classes and {num_validation} validation groups remain; two classes "
-            "and one validation group are needed"
-        )
-
-
-def decoding_settings(groups: list[Group], dataset: Dataset, settings: Export, pool: Pool) -> Settings:
-    """How all groups are decoded; colour channels and field of view are found out from the data."""
-    channels = decoding.count_channels(
-        [group.picture for group in groups[:_LOOKED_AT]], settings.image_size, settings.max_pixels, pool
-    )
-    return Settings(
-        format=dataset.lidar.format,
-        orientation=dataset.lidar.orientation,
-        size=settings.image_size,
-        max_pixels=settings.max_pixels,
-        max_range_m=dataset.lidar.max_range_m,
-        channels=channels,
-        view=field_of_view(groups, dataset, settings.max_pixels, pool)
-        if dataset.lidar.format == "pcd"
-        else None,
-    )
-
-
-def field_of_view(groups: list[Group], dataset: Dataset, max_pixels: int, pool: Pool) -> FieldOfView:
-    """The configured field of view of point clouds, or the one that holds the training split's."""
-    configured = dataset.lidar.field_of_view_deg
-    if configured is not None:
-        azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
-        return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
-    clouds = [group.scan for group in groups if group.split == "train"]
-    view = decoding.fit_view(clouds, max_pixels, dataset.lidar.max_range_m, pool)
-    if view is None:
-        raise UserError(
-            f"{dataset.path}: no point cloud of the training split (slice '{dataset.lidar.slice}', "
-            "dataset.lidar.slice) can be read and has points within dataset.lidar.max_range_m"
-        )
-    return view
 
 
 def write_groups(
     reader: GroupReader,
-    groups: list[Group],
+    groups: list[DatasetGroup],
     how: Settings,
     dataset: Dataset,
     settings: Export,
     pool: Pool,
-) -> Iterator[tuple[Group, Written | str]]:
+) -> Iterator[tuple[DatasetGroup, Written | str]]:
     """Writes the shards; gives each group with its place there, or with what is wrong with it."""
-    shards = plan_shards(groups, settings.shard_groups)
-    work = make_jobs(reader, shards, dataset, settings.max_pixels)
-    results = decoding.write_shards(work, how, pool)
+    shards = plan.plan_shards(groups, settings.shard_groups)
+    work = plan.make_jobs(reader, shards, dataset, settings.max_pixels)
+    results = decode.write_shards(work, how, pool)
     for (_, members), outcomes in zip(shards, results, strict=True):
         yield from zip(members, outcomes, strict=True)
 
 
-def plan_shards(groups: list[Group], shard_groups: int) -> list[tuple[Path, list[Group]]]:
-    """Each shard's file and groups, all of one split."""
-    shards = []
-    for split, members in itertools.groupby(groups, key=lambda group: group.split):
-        for number, batch in enumerate(batched(list(members), shard_groups)):
-            shards.append((store.FOLDER / f"{split}-{number:05d}.safetensors", batch))
-    return shards
-
-
-def batched(groups: list[Group], size: int) -> Iterator[list[Group]]:
-    for start in range(0, len(groups), size):
-        yield groups[start : start + size]
-
-
-def make_jobs(
-    reader: GroupReader, shards: list[tuple[Path, list[Group]]], dataset: Dataset, max_pixels: int
-) -> Iterator[tuple[Path, list[Job]]]:
-    """Work for the decoding processes; FiftyOne's documents are read a shard at a time."""
-    every = [group for _, members in shards for group in members]
-    labels = {name: index for index, name in enumerate(sorted({group.label for group in every}))}
-    angles = {}
-    if dataset.lidar.format in ("range", "npy"):
-        # Thousands of scans share a folder, and with it their angles.
-        scan_of = {(os.path.dirname(group.scan), group.label): group.scan for group in every}
-        angles = {
-            (parent, label): scans.find_angles(reader.info, Path(dataset.path), Path(scan), label, max_pixels)
-            for (parent, label), scan in scan_of.items()
-        }
-    for path, members in shards:
-        yield (
-            path,
-            [
-                Job(
-                    picture=group.picture,
-                    scan=group.scan,
-                    field=field,
-                    angles=angles.get((os.path.dirname(group.scan), group.label)),
-                    label=labels[group.label],
-                    place=f"{dataset.path}: {group.key}",
-                )
-                for group, field in zip(members, reader.fields(members), strict=True)
-            ],
-        )
-
-
-def admit(group: Group, result: Written, data_checks: DataChecks) -> bool:
+def admit(group: DatasetGroup, result: Written, data_checks: DataChecks) -> bool:
     """Whether the group stays in the cache; what is wrong or odd about it is noted."""
     facts = result.facts
     contents = {}
@@ -221,4 +120,4 @@ def admit(group: Group, result: Written, data_checks: DataChecks) -> bool:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

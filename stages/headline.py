@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from stages.lib import params, terminal
-from stages.lib.evaluation import evaluations
-from stages.lib.evaluation.evaluations import Evaluation
+from stages.lib import params
+from stages.lib.core import console
+from stages.lib.evaluation import results
+from stages.lib.evaluation.results import Evaluation
 
 METRICS = Path("reports/metrics.json")
 TEST_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "ece")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
-    evaluation = evaluations.read(params.load().fusion)
+    console.no_arguments(arguments)
+    evaluation = results.read(params.load().fusion)
     METRICS.write_text(json.dumps(headline(evaluation), indent=2) + "\n")
 
 
@@ -40,4 +41,4 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

@@ -17,12 +17,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from stages.lib import fusions, params, store, terminal
-from stages.lib.comparison import analysis
-from stages.lib.comparison.analysis import Findings
-from stages.lib.params import TITLES, Params, Train
-from stages.lib.store import manifest as manifests
-from stages.lib.store.manifest import Manifest
+from stages.lib import fusions, params
+from stages.lib.core import console
+from stages.lib.core.names import TITLES
+from stages.lib.params import Params, Train
+from stages.lib.report import findings
+from stages.lib.report.findings import Findings
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
 
 REPORTS = Path("reports")
 NO_TEST_SPLIT = "no test split"
@@ -34,14 +36,14 @@ Row = dict[str, str]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
+    console.no_arguments(arguments)
     settings = params.load()
-    manifest = manifests.load(store.FOLDER)
+    manifest = manifests.load(manifests.FOLDER)
     rows = read_rows(REPORTS / "comparison.csv")
     statistics = json.loads((REPORTS / "statistics.json").read_text())
     headline = json.loads((REPORTS / "metrics.json").read_text())
     timing = json.loads((REPORTS / "timing" / f"train-{settings.unimodal[0]}.json").read_text())
-    found = analysis.findings(statistics)
+    found = findings.findings(statistics)
     sections = [
         title(manifest),
         answer(found, settings.fusion, headline),
@@ -77,7 +79,7 @@ def title(manifest: Manifest) -> str:
 
 
 def answer(found: Findings, fusion: str, headline: dict[str, float]) -> str:
-    lines = [f"- {line}" for line in analysis.answer(found) if line]
+    lines = [f"- {line}" for line in findings.answer(found) if line]
     figures = ", ".join(
         f"{name.replace('_', ' ')} {headline[name]:.3f}"
         for name in ("val_loss", "test_loss", "test_balanced_accuracy")
@@ -268,7 +270,7 @@ def significance(statistics: dict[str, Any]) -> str:
         "seeds and scenes where there is room (statistics.json has all), not corrected for their number. Nothing is "
         "claimed from it.",
     ]
-    narrow = analysis.narrow_intervals(statistics)
+    narrow = findings.narrow_intervals(statistics)
     if narrow:
         parts.append(f"**Warning:** {narrow}")
     return "\n\n".join(parts)
@@ -381,7 +383,7 @@ def sensors(statistics: dict[str, Any]) -> str:
         row = [name]
         for use in model["sensor_use"].values():
             row += [signed(use[key]) for key in ("lost_missing", "lost_shuffled", "shapley")]
-        table.append([*row, "; ".join(analysis.sensor_verdicts(model["sensor_use"]))])
+        table.append([*row, "; ".join(findings.sensor_verdicts(model["sensor_use"]))])
     headers = ["Fusion"]
     for sensor in TITLES.values():
         headers += [f"Without {sensor}", f"{sensor} shuffled", f"Shapley value of {sensor}"]
@@ -504,7 +506,7 @@ def advantages(settings: Params) -> str:
 
 
 def written_analysis(found: Findings) -> str:
-    return "## Analysis\n\n" + "\n\n".join(analysis.written_analysis(found))
+    return "## Analysis\n\n" + "\n\n".join(findings.written_analysis(found))
 
 
 def data(manifest: Manifest, statistics: dict[str, Any], found: Findings) -> str:
@@ -513,7 +515,7 @@ def data(manifest: Manifest, statistics: dict[str, Any], found: Findings) -> str
         [split, *(manifest.counts[split][name] for name in manifest.classes), manifest.scenes[split]]
         for split in manifest.splits()
     ]
-    warnings = [*manifest.warnings, *filter(None, [analysis.trivial_task(found)])]
+    warnings = [*manifest.warnings, *filter(None, [findings.trivial_task(found)])]
     parts = [
         "## Data",
         markdown(table, ["Groups", *manifest.classes, "Scenes"]),
@@ -667,4 +669,4 @@ def number(cell: str, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

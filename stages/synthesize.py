@@ -16,35 +16,37 @@ import numpy as np
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import lidar, params, scenes, terminal
-from stages.lib.intake import datasets
-from stages.lib.intake.datasets import NewGroup
+from stages.lib import params
+from stages.lib.core import console
+from stages.lib.datasets import database, synthetic
+from stages.lib.datasets.synthetic import PlannedScene
+from stages.lib.datasets.writer import NewGroup, write
+from stages.lib.lidar import depth_image
 from stages.lib.params import Synthetic
-from stages.lib.scenes import PlannedScene
-from stages.lib.terminal import progress
 
 FOLDER = Path("data/synthetic")
 IMAGE_SIZE = 64
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    terminal.no_arguments(arguments)
+    console.no_arguments(arguments)
     synthesize(params.load().synthetic)
 
 
 def synthesize(settings: Synthetic) -> None:
     """Writes the whole dataset, in place of one that may be there."""
+    database.require_answer()  # before anything is deleted
     shutil.rmtree(FOLDER, ignore_errors=True)
     (FOLDER / "data").mkdir(parents=True)
-    plan = scenes.plan(settings)
+    plan = synthetic.plan(settings)
     total = sum(len(scene.labels) for scene in plan)
-    groups = progress.track(render_groups(plan, settings), "rendering", total, "group")
-    datasets.write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
+    groups = console.track(render_groups(plan, settings), "rendering", total, "group")
+    write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
 
 
 def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[NewGroup]:
     """Renders every group of every scene and writes its files."""
-    rendered = scenes.render(plan, settings, IMAGE_SIZE)
+    rendered = synthetic.render(plan, settings, IMAGE_SIZE)
     for number, (planned, groups) in enumerate(zip(plan, rendered, strict=True)):
         for group in groups:
             yield NewGroup(
@@ -64,11 +66,11 @@ def write_files(name: str, image: np.ndarray, xyza: np.ndarray) -> dict[str, Pat
         "lidar_pcd": FOLDER / "data" / f"{name}.pcd",
     }
     Image.fromarray(image).save(files["rgb"])
-    Image.fromarray(lidar.depth_picture(xyza)).save(files["lidar_img"])
+    Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
     points = xyza[:3, xyza[3] > 0].T
     PointCloud.from_xyz_points(points).save(files["lidar_pcd"], encoding=Encoding.BINARY)
     return files
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

@@ -13,50 +13,43 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from stages.lib import fusions, networks, params, store, terminal
-from stages.lib.store import manifest as manifests
-from stages.lib.store.manifest import Manifest
-from stages.lib.store.tensors import Split
-from stages.lib.training import devices, runs, seeds
+from stages.lib import fusions, params, training
+from stages.lib.core import console
+from stages.lib.models import checkpoints, devices, networks
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
+from stages.lib.tensors.split import Split
+from stages.lib.training.seed import train_seed
+from stages.lib.training.settings import train_config
 
 
 def main(arguments: Sequence[str]) -> None:
-    name = terminal.single_argument(arguments, "the model to train, or --list")
+    name = console.single_argument(arguments, "the model to train, or --list")
     settings = params.load()
     if name == "--list":
         # By name: training depends on every module imported above, and is not to depend on this one.
-        catalogue = importlib.import_module("stages.lib.catalogue")
-        print(catalogue.listing(settings.network))
+        fusion_docs = importlib.import_module("scripts.fusion_docs")
+        print(fusion_docs.listing(settings.network))
         return
-    terminal.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
+    console.require_choice(name, [*settings.unimodal, *settings.intermediate], "model")
     is_fusion = name in settings.intermediate
     if is_fusion:
         fusions.load(name)  # so that its source is part of the scratch files' fingerprint
-    manifest = manifests.load(store.FOLDER)
-    sizes = runs.architecture(manifest, settings.network)
-    recipe = seeds.recipe_of(settings.train, sensors=2 if is_fusion else 1)
-    device = devices.choose(settings.train.device)
-    devices.warn_if_slow(settings.train.precision, device)
-    setting = seeds.setting_of(settings.train, device)
-    files = seeds.open_scratch(name, settings.seeds, recipe, setting, networks.facts(name, sizes), manifest)
-    job = partial(
-        seeds.train_one,
-        partial(networks.build, name, sizes),
-        partial(load_splits, store.FOLDER.absolute(), manifest),
-        recipe=recipe,
-        setting=setting,
-        files=files,
-    )
-    workers = seeds.chosen(settings.train, len(settings.seeds), device)
-    outcomes = seeds.train(name, job, settings.seeds, workers)
-    runs.write(
+    manifest = manifests.load(manifests.FOLDER)
+    sizes = checkpoints.architecture(manifest, settings.network)
+    devices.warn_if_slow(settings.train.precision, devices.choose(settings.train.device))
+    training.run(
         name,
-        outcomes,
-        files.weights_path,
-        story=runs.story(name, recipe, sizes, manifest),
-        circumstances=runs.circumstances(device, workers.count, workers.threads, workers.backend),
+        partial(
+            train_seed,
+            partial(networks.build, name, sizes),
+            partial(load_splits, manifests.FOLDER.absolute(), manifest),
+        ),
+        train_config(settings.train, sensors=2 if is_fusion else 1),
+        settings,
+        sizes,
+        manifest,
     )
-    files.complete(settings.seeds)
 
 
 def load_splits(folder: Path, manifest: Manifest) -> tuple[Split, Split]:
@@ -64,4 +57,4 @@ def load_splits(folder: Path, manifest: Manifest) -> tuple[Split, Split]:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    console.run(main)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.lib import database, lidar, scenes
+from stages.lib.datasets import database, synthetic
+from stages.lib.lidar import geometry
 
 fo = database.connect()
 
 SIZE = 24
-ANGLES = scenes.angles_rad(SIZE)
+ANGLES = synthetic.angles_rad(SIZE)
 
 CLASSES = ("cone", "cube", "ball")
 SPLITS = ("train", "train", "train", "validation", "test")
@@ -110,10 +111,10 @@ def stored_as(
 
 
 def to_xyz(range_m: np.ndarray) -> np.ndarray:
-    xyza = lidar.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
+    xyza = geometry.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
     xyza[:3, range_m > 90] = np.nan
     return xyza[:3]
 
 
 def to_xyza(range_m: np.ndarray) -> np.ndarray:
-    return lidar.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)
+    return geometry.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)

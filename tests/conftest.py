@@ -33,11 +33,12 @@ from stages import (
     train,
     train_late,
 )
-from stages.lib import params, store
-from stages.lib.intake import decoding
-from stages.lib.intake.overview import Overview
+from stages.lib import params
+from stages.lib.export import decode
+from stages.lib.export.overview import Overview
 from stages.lib.plots import style
-from stages.lib.store.manifest import Manifest
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
 PANDASET = ROOT.parent / "shared" / "realdata" / "pandaset"
@@ -309,9 +310,9 @@ def edit_params(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def decoding_process() -> Iterator[decoding.Pool]:
+def decoding_process() -> Iterator[decode.Pool]:
     """One process that decodes for all exports, which would start their own otherwise."""
-    with decoding.started(1) as pool:
+    with decode.started(1) as pool:
         yield pool
 
 
@@ -320,14 +321,14 @@ def run_export(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     edit_params: Callable[..., Path],
-    decoding_process: decoding.Pool,
+    decoding_process: decode.Pool,
 ) -> Callable[..., Manifest]:
     """Exports a dataset folder into tmp_path/tensors, with changes to params.yaml.
 
     Figures take as long as all the rest, so only tests that look at them have them drawn.
     """
-    monkeypatch.setattr(store, "FOLDER", tmp_path / "tensors")
-    monkeypatch.setattr(decoding, "started", lambda setting: nullcontext(decoding_process))
+    monkeypatch.setattr(manifests, "FOLDER", tmp_path / "tensors")
+    monkeypatch.setattr(decode, "started", lambda setting: nullcontext(decoding_process))
 
     def exported(folder: Path, *, figures: bool = False, **values: object) -> Manifest:
         if not figures:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stages.lib.comparison import analysis
-from stages.lib.comparison.analysis import Finding, Findings
+from stages.lib.report import findings
+from stages.lib.report.findings import Finding, Findings
 
 
 def made_up(
@@ -90,7 +90,7 @@ CASES = {
 
 
 def text_of(found: Findings) -> str:
-    return "\n\n".join(analysis.written_analysis(found))
+    return "\n\n".join(findings.written_analysis(found))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -100,7 +100,7 @@ def test_length(case: str) -> None:
 
 def test_a_clear_winner_is_named_with_its_numbers() -> None:
     found = CASES["one clear winner"]
-    lines = " ".join(analysis.answer(found))
+    lines = " ".join(findings.answer(found))
     assert "**concatenation**" in lines and "significantly better than addition and late" in lines
     assert "fusing paid, significantly" in lines
     assert "0.950" in text_of(found) and "a significant difference in its favour" in text_of(found)
@@ -135,14 +135,14 @@ def test_equal_sizes_explain_nothing() -> None:
 
 
 def test_ties_are_called_ties() -> None:
-    lines = " ".join(analysis.answer(CASES["all tied"]))
+    lines = " ".join(findings.answer(CASES["all tied"]))
     assert "tied with addition and late: they differ by less than 0.01" in lines
     assert "fusing made no difference that matters" in lines
     assert "count as tied" in text_of(CASES["all tied"])
 
 
 def test_what_is_open_is_not_decided() -> None:
-    lines = " ".join(analysis.answer(CASES["nothing decided"]))
+    lines = " ".join(findings.answer(CASES["nothing decided"]))
     assert "significantly" not in lines and "tied" not in lines
     assert "Against addition and late it is not decided" in lines
     assert "whether fusing pays is not decided" in lines
@@ -151,16 +151,16 @@ def test_what_is_open_is_not_decided() -> None:
 
 def test_models_that_learned_nothing_are_not_ranked() -> None:
     found = CASES["no better than the prior"]
-    assert "No answer yet" in analysis.answer(found)[0]
+    assert "No answer yet" in findings.answer(found)[0]
     assert "is not shown to beat the class prior" in text_of(found)
     hopeless = made_up(TIED, beats_prior=False, mean_below_prior=False)
-    assert "is no better than always predicting" in analysis.answer(hopeless)[0]
+    assert "is no better than always predicting" in findings.answer(hopeless)[0]
     assert "does not beat the class prior" in text_of(hopeless)
     assert "plausible reason" not in text_of(found)
 
 
 def test_few_seeds_are_said_to_be_few() -> None:
-    lines = " ".join(analysis.answer(CASES["one seed"]))
+    lines = " ".join(findings.answer(CASES["one seed"]))
     assert "With one seed no difference of this family can be significant" in lines
     assert "run at least 8 seeds" in text_of(CASES["one seed"])
     assert "cannot tell from noise" in text_of(CASES["one seed"])
@@ -170,21 +170,21 @@ def test_fusion_that_harms_is_called_so() -> None:
     found = CASES["fusion worse than unimodal"]
     assert (
         "LiDAR alone, the more accurate sensor on validation, has a balanced accuracy of 0.970"
-        in " ".join(analysis.answer(found))
+        in " ".join(findings.answer(found))
     )
-    assert "fusing harmed, significantly" in " ".join(analysis.answer(found))
+    assert "fusing harmed, significantly" in " ".join(findings.answer(found))
     assert "the second sensor has done harm" in text_of(found)
 
 
 def test_a_better_rival_is_named() -> None:
-    lines = " ".join(analysis.answer(CASES["a rival is better on test"]))
+    lines = " ".join(findings.answer(CASES["a rival is better on test"]))
     assert "On the test split it is significantly worse than addition" in lines
 
 
 def test_an_ignored_sensor_is_named() -> None:
     found = made_up(WINNER, ignores={"addition": ["lidar"]})
-    assert "addition ignores LiDAR" in " ".join(analysis.answer(found))
-    assert "ignores" not in " ".join(analysis.answer(CASES["one clear winner"]))
+    assert "addition ignores LiDAR" in " ".join(findings.answer(found))
+    assert "ignores" not in " ".join(findings.answer(CASES["one clear winner"]))
 
 
 def test_narrow_intervals_are_warned_of() -> None:
@@ -193,14 +193,14 @@ def test_narrow_intervals_are_warned_of() -> None:
         "seeds": [1, 2, 3],
         "models": {"a": {"seed_share": 0.8}, "b": {"seed_share": None}},
     }
-    assert "a single scene" in (analysis.narrow_intervals(few | {"num_scenes": 1, "split": "test"}) or "")
-    assert "too narrow" in (analysis.narrow_intervals(few) or "")
-    assert analysis.narrow_intervals(few | {"seeds": list(range(10))}) is None
-    assert analysis.narrow_intervals(few | {"models": {"a": {"seed_share": 0.1}}}) is None
+    assert "a single scene" in (findings.narrow_intervals(few | {"num_scenes": 1, "split": "test"}) or "")
+    assert "too narrow" in (findings.narrow_intervals(few) or "")
+    assert findings.narrow_intervals(few | {"seeds": list(range(10))}) is None
+    assert findings.narrow_intervals(few | {"models": {"a": {"seed_share": 0.1}}}) is None
 
 
 def test_a_missing_test_split_is_said() -> None:
-    assert "they flatter every model" in " ".join(analysis.answer(CASES["no test split"]))
+    assert "they flatter every model" in " ".join(findings.answer(CASES["no test split"]))
     assert "On the validation split" in text_of(CASES["no test split"])
 
 
@@ -213,7 +213,7 @@ UNDECIDED = [
 
 @pytest.mark.parametrize("case", UNDECIDED)
 def test_nothing_undecided_is_called_significant(case: str) -> None:
-    for text in (text_of(CASES[case]), " ".join(analysis.answer(CASES[case]))):
+    for text in (text_of(CASES[case]), " ".join(findings.answer(CASES[case]))):
         assert "significantly" not in text
         assert "a significant difference" not in text and "is significant" not in text
 
@@ -225,7 +225,7 @@ def test_every_number_of_the_text_is_one_of_the_findings(case: str) -> None:
     known |= {str(model.trained) for model in found.models.values()}
     for model in found.models.values():
         known |= {f"{model.loss:.3f}", f"{model.balanced_accuracy:.3f}", f"{model.parameters_m or 0:.3g}"}
-    text = " ".join([text_of(found), *analysis.answer(found)])
+    text = " ".join([text_of(found), *findings.answer(found)])
     numbers = set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", text))
     assert numbers and numbers <= known
 
@@ -237,7 +237,7 @@ def test_every_number_of_the_text_is_one_of_the_findings(case: str) -> None:
 def test_a_trivial_task_is_called_so(accuracy: float, beats_prior: bool, warned: bool) -> None:
     """Only where the scan's size alone tells the classes about as well as the best fusion."""
     found = made_up({**WINNER, "return_count": accuracy}, beats_prior=beats_prior)
-    sentence = analysis.trivial_task(found)
+    sentence = findings.trivial_task(found)
     assert (sentence is not None) == warned
     if sentence:
         assert "0.945" in sentence and "concatenation reaches 0.950" in sentence

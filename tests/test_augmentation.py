@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from stages.lib.training import augmentation
-from stages.lib.training.augmentation import Augmentation, Draws
+from stages.lib.training.augmentation import Augmentation, AugmentationDraws
 
 BLACK = torch.tensor([-1.0, -2.0, -3.0])
 
 
-def draws(**values: list[int] | list[bool]) -> Draws:
+def draws(**values: list[int] | list[bool]) -> AugmentationDraws:
     """No change but the given one."""
     count = len(next(iter(values.values())))
     off = torch.zeros(count, dtype=torch.bool)
@@ -27,7 +27,7 @@ def draws(**values: list[int] | list[bool]) -> Draws:
         "without_rgb": off,
         "without_lidar": off,
     }
-    return Draws(**(defaults | {name: torch.tensor(value) for name, value in values.items()}))
+    return AugmentationDraws(**(defaults | {name: torch.tensor(value) for name, value in values.items()}))
 
 
 def sample(count: int = 2) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def test_a_lost_sensor_is_black_or_empty() -> None:
 
 
 def test_draws() -> None:
-    def drawn(**values: object) -> Draws:
+    def drawn(**values: object) -> AugmentationDraws:
         settings = {"flip": "none", "shift": 0, "sensor_dropout": 0.0} | values
         return augmentation.draw(Augmentation(**settings), 4000, torch.Generator().manual_seed(1))
 

@@ -17,10 +17,10 @@ from conftest import Project
 from PIL import Image
 
 from stages import check, compare, evaluate, train, train_late
-from stages.lib import store
-from stages.lib.store.manifest import Manifest
-from stages.lib.terminal import UserError
-from stages.lib.training import devices
+from stages.lib.core.errors import UserError
+from stages.lib.models import devices
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
 
 
 def refused(project: Project, *command: str) -> str:
@@ -223,7 +223,7 @@ def test_export_refuses(
     assert "\n" not in str(error.value)
     for part in expected:
         assert part in str(error.value)
-    assert not store.FOLDER.exists(), "half a cache"
+    assert not manifests.FOLDER.exists(), "half a cache"
 
 
 def test_a_missing_picture_is_named(run_export: Callable[..., Manifest], tmp_path: Path) -> None:

@@ -12,14 +12,17 @@ import pytest
 from builders import fo, write_dataset
 from PIL import Image
 
-from stages.lib import lidar, store
-from stages.lib.intake import checks, decoding, inspection
-from stages.lib.intake.checks import DataChecks, OrientationCheck
-from stages.lib.store import groups as stored_groups
-from stages.lib.store import pictures
-from stages.lib.store.manifest import Manifest
-from stages.lib.store.tensors import Split
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
+from stages.lib.datasets import validation
+from stages.lib.datasets.validation import DataChecks
+from stages.lib.export import decode, group_stats
+from stages.lib.export.orientation import OrientationCheck
+from stages.lib.lidar import geometry
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors import samples
+from stages.lib.tensors.manifest import Manifest
+from stages.lib.tensors.split import Split
 
 
 def break_three(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
@@ -40,7 +43,7 @@ def test_all_errors_are_shown_at_once(tmp_path: Path, run_export: Callable[..., 
     assert len(lines) == 4
     for part in ("001.png: unreadable picture", "007: array of shape (2, 24, 24)", "010", "3 errors in all"):
         assert any(part in line for line in lines), lines
-    assert not (store.FOLDER / "manifest.json").exists()
+    assert not (manifests.FOLDER / "manifest.json").exists()
 
 
 def test_faulty_groups_can_be_skipped_and_are_counted(
@@ -100,10 +103,10 @@ def test_a_scene_in_two_splits_is_told_with_all_other_faults(
 def test_a_decoder_that_dies_is_told() -> None:
     """As a bug in a C library would do it: the process is gone, the export is not stuck."""
     with (
-        decoding.started(1) as pool,
+        decode.started(1) as pool,
         pytest.raises(UserError, match="a decoding process died: out of memory, or at a file"),
     ):
-        list(decoding._map(lambda batch: os._exit(1), ["a.png"], pool))
+        list(decode._map(lambda batch: os._exit(1), ["a.png"], pool))
 
 
 def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
@@ -140,10 +143,10 @@ def test_skipping_copies_takes_them_from_training(
     assert sum(manifest.counts["test"].values()) == 6
     assert sum(manifest.counts["train"].values()) == 17
     # It has gone from the tensors too, and its neighbours have kept their places.
-    split, groups = Split(store.FOLDER, manifest, "train"), stored_groups.read(store.FOLDER, "train")
+    split, groups = Split(manifests.FOLDER, manifest, "train"), stored_groups.read(manifests.FOLDER, "train")
     assert split.labels.tolist() == [group.label for group in groups] and len(split) == 17
     for index, group in enumerate(groups):
-        rgb, _ = pictures.read(store.FOLDER, manifest, "train", index)
+        rgb, _ = samples.read(manifests.FOLDER, manifest, "train", index)
         pixels = np.asarray(Image.open(folder / "data" / f"{Path(group.group).name}.png"))
         assert np.array_equal(np.moveaxis(rgb, 0, -1), pixels)
 
@@ -170,9 +173,9 @@ def test_oddities_are_told(tmp_path: Path, run_export: Callable[..., Manifest]) 
 
 
 def test_a_dominant_class_is_told_with_what_guessing_gives() -> None:
-    text = checks.imbalance({"cubes": 1009, "spheres": 67})
+    text = validation.imbalance({"cubes": 1009, "spheres": 67})
     assert text is not None and "94%" in text and "0.938" in text and "0.233" in text
-    assert checks.imbalance({"cubes": 10, "spheres": 10}) is None
+    assert validation.imbalance({"cubes": 10, "spheres": 10}) is None
 
 
 def test_missing_slice_is_named(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
@@ -210,11 +213,11 @@ def test_endless_labels_are_refused(tmp_path: Path, run_export: Callable[..., Ma
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("true", list(lidar.ORIENTATIONS))
+@pytest.mark.parametrize("true", list(geometry.ORIENTATIONS))
 def test_orientation_is_recognised(true: str) -> None:
     """Rasters that only `true` lays on the pictures; every other setting is warned of."""
     rng = np.random.default_rng(0)
-    for configured in lidar.ORIENTATIONS:
+    for configured in geometry.ORIENTATIONS:
         check = OrientationCheck(configured)
         for _ in range(20):
             foreground = np.zeros((16, 16), dtype=np.float32)
@@ -222,12 +225,12 @@ def test_orientation_is_recognised(true: str) -> None:
             foreground[top : top + 3, left : left + 5] = 1
             stored = next(
                 raw
-                for raw in (turn(foreground) for turn in lidar.ORIENTATIONS.values())
-                if np.array_equal(lidar.ORIENTATIONS[true](raw), foreground)
+                for raw in (turn(foreground) for turn in geometry.ORIENTATIONS.values())
+                if np.array_equal(geometry.ORIENTATIONS[true](raw), foreground)
             )
-            turned = np.ascontiguousarray(lidar.ORIENTATIONS[configured](stored))
+            turned = np.ascontiguousarray(geometry.ORIENTATIONS[configured](stored))
             cells = np.flatnonzero(turned)
-            (fits,) = inspection.orientation_fits(foreground.reshape(1, -1), np.zeros_like(cells), cells)
+            (fits,) = group_stats.alignment_scores(foreground.reshape(1, -1), np.zeros_like(cells), cells)
             check.add(fits)
         warning = check.warning()
         if configured == true:
@@ -242,7 +245,7 @@ def test_real_data_raise_no_false_alarm(pandaset: Path, run_export: Callable[...
     assert not any("better (" in text for text in manifest.warnings), manifest.warnings
     assert any("no orientation can be told from the data" in text for text in manifest.warnings)
     assert any("returns farther away than" in text for text in manifest.warnings)
-    assert len(Split(store.FOLDER, manifest, "train")) == 176
+    assert len(Split(manifests.FOLDER, manifest, "train")) == 176
 
 
 def test_a_flood_of_errors_stays_readable() -> None:

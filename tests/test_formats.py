@@ -11,24 +11,26 @@ from builders import ANGLES, fo, range_image, stored_as, to_xyz, to_xyza, write_
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib import lidar, store
-from stages.lib.store import groups as stored_groups
-from stages.lib.store import pictures
-from stages.lib.store.manifest import Manifest
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
+from stages.lib.export import images
+from stages.lib.lidar import geometry
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors import samples
+from stages.lib.tensors.manifest import Manifest
 
 
-def expected(group: stored_groups.Group) -> np.ndarray:
-    return lidar.xyza_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
+def expected(group: stored_groups.CachedGroup) -> np.ndarray:
+    return geometry.xyza_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
 
 
 def assert_cache_is_right(manifest: Manifest, tolerance: float = 1e-5) -> None:
     """Every group of the training split holds the raster that its ranges and angles give."""
-    groups = stored_groups.read(store.FOLDER, "train")
+    groups = stored_groups.read(manifests.FOLDER, "train")
     assert len(groups) == 18
     for index, group in enumerate(groups):
         assert np.allclose(
-            pictures.read(store.FOLDER, manifest, "train", index)[1], expected(group), atol=tolerance
+            samples.read(manifests.FOLDER, manifest, "train", index)[1], expected(group), atol=tolerance
         )
 
 
@@ -99,11 +101,11 @@ def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encod
 
 
 def test_the_nearest_point_wins() -> None:
-    from stages.lib.intake import scans
+    from stages.lib.lidar import projection
 
     points = np.array([[0, 20, 0], [0, 10, 0], [0, 30, 0], [np.nan, 1, 1], [0, 60, 0]], dtype=np.float32)
-    view = scans.FieldOfView((-0.1, 0.1), (-0.1, 0.1))
-    raster = scans.from_cloud(points, view, 3, 50.0)
+    view = projection.FieldOfView((-0.1, 0.1), (-0.1, 0.1))
+    raster = projection.from_cloud(points, view, 3, 50.0)
     assert raster[:, 1, 1].tolist() == [0, 10, 0, 1]
     assert raster[3].sum() == 1
 
@@ -114,29 +116,25 @@ def sixteen_bit(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
 
 def test_sixteen_bit_pictures(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", change=sixteen_bit))
-    groups = stored_groups.read(store.FOLDER, "train")
+    groups = stored_groups.read(manifests.FOLDER, "train")
     assert manifest.channels["rgb"] == 1
     for index, group in enumerate(groups):
-        assert set(pictures.read(store.FOLDER, manifest, "train", index)[0].ravel().tolist()) == {
+        assert set(samples.read(manifests.FOLDER, manifest, "train", index)[0].ravel().tolist()) == {
             int(Path(group.group).name) + 1
         }
 
 
 def test_jpegs_are_read_and_turned_as_their_exif_says(tmp_path: Path) -> None:
-    from stages.lib.intake import pictures
-
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, :8] = 255
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    read = pictures.read_picture(tmp_path / "a.jpg", 16, 1000).rgb
+    read = images.read_picture(tmp_path / "a.jpg", 16, 1000).rgb
     assert read[:, :7].mean() > 240 and read[:, 9:].mean() < 15
 
 
 def test_wide_pictures_keep_their_proportions(tmp_path: Path) -> None:
-    from stages.lib.intake import pictures
-
     Image.new("RGB", (40, 20), "white").save(tmp_path / "a.png")
-    read = pictures.read_picture(tmp_path / "a.png", 16, 1000).rgb
+    read = images.read_picture(tmp_path / "a.png", 16, 1000).rgb
     assert (read[:, 4:12] == 255).all() and (read[:, :4] == 0).all() and (read[:, 12:] == 0).all()

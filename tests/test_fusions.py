@@ -17,14 +17,16 @@ from test_report import Results, manifest_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages import train_late
-from stages.lib import catalogue, fusions, networks
+from scripts import fusion_docs
+from stages.lib import fusions
+from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import cost
-from stages.lib.networks import Architecture, tokens
-from stages.lib.networks.operators import IntermediateFusion, LateFusion
-from stages.lib.params import SENSORS
-from stages.lib.terminal import UserError
-from stages.lib.training import runs
+from stages.lib.fusions import tokens
+from stages.lib.fusions.base import IntermediateFusion, LateFusion
+from stages.lib.models import checkpoints, networks
+from stages.lib.models.networks import Architecture
+from stages.lib.training import late
 
 INTERMEDIATE = [
     name for name in fusions.names("intermediate") if issubclass(fusions.load(name), IntermediateFusion)
@@ -377,11 +379,11 @@ def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
     models, nets = tmp_path / "models", {}
     for sensor in SENSORS:
         nets[sensor] = built(sensor, SMALL, seed=5)
-        path = runs.weights_path(models, sensor, 7)
+        path = checkpoints.weights_path(models, sensor, 7)
         path.parent.mkdir(parents=True)
         save_file(nets[sensor].state_dict(), path)
     data = manifest_of(Results({}), {split: [] for split in ("train", "validation", "test")})
-    whole = train_late.TrainedNets("late_finetuned", SMALL, data, tmp_path, models).whole(7)
+    whole = late.TrainedNets("late_finetuned", SMALL, data, tmp_path, models).whole(7)
     for sensor, net in zip(SENSORS, (whole.rgb_net, whole.lidar_net), strict=True):
         for name, weight in net.state_dict().items():
             assert torch.equal(weight, nets[sensor].state_dict()[name])
@@ -389,10 +391,10 @@ def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
     with torch.no_grad():
         for weight in whole.parameters():
             weight.add_(1)
-    path = runs.weights_path(models, "late_finetuned", 7)
+    path = checkpoints.weights_path(models, "late_finetuned", 7)
     path.parent.mkdir()
     save_file(whole.trained.state_dict(), path)
-    loaded = runs.load_network("late_finetuned", 7, SMALL, models)
+    loaded = checkpoints.load_network("late_finetuned", 7, SMALL, models)
     assert torch.equal(loaded(*inputs(SMALL)), whole(*inputs(SMALL)))
 
 
@@ -576,20 +578,23 @@ def test_exclusive_or_needs_both_sensors(name: str) -> None:
 
 def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
     """A late fusion without parameters has one epoch, whose weights are an empty file's."""
-    from stages.lib import training
-    from stages.lib.training import CachedLogits, Recipe, scratch
+    from stages.lib.training import loop, resume
     from stages.lib.training.augmentation import Augmentation
+    from stages.lib.training.inputs import CachedLogits
+    from stages.lib.training.settings import TrainConfig
 
     head = fusions.load("late_mean")(1, 10)
     logits = torch.tensor([[2.0], [-2.0]])
     part = CachedLogits(logits, logits, torch.tensor([1, 0]))
-    recipe = Recipe(5, 2, 0.1, "constant", 0.0, None, None, "none", Augmentation("none", 0, 0.0), "float32")
-    run = training.fit(
+    recipe = TrainConfig(
+        5, 2, 0.1, "constant", 0.0, None, None, "none", Augmentation("none", 0, 0.0), "float32"
+    )
+    run = loop.fit(
         head, part, part, recipe=recipe, seed=0, device=torch.device("cpu"), on_epoch=lambda run: None
     )
     assert [epoch.epoch for epoch in run.history] == [1] and run.best_epoch == 1
     assert run.history[0].valid_loss == pytest.approx(float(F.softplus(torch.tensor(-2.0))))
-    files = scratch.Scratch(tmp_path)
+    files = resume.Scratch(tmp_path)
     files.finish(0, run)
     assert files.load_finished(0) is not None
 
@@ -606,8 +611,8 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_page_is_current() -> None:
-    """`python -m stages.lib.catalogue` writes it."""
-    assert catalogue.PAGE.read_text() == catalogue.page()
+    """`python -m scripts.fusion_docs` writes it."""
+    assert fusion_docs.PAGE.read_text() == fusion_docs.page()
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
 
-from stages.lib.intake import pictures, scans
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
+from stages.lib.export import images
+from stages.lib.lidar import formats, readers
 
 MAX_PIXELS = 64 * 64
 # Mutated files of each kind: with the sweeps, more than two thousand in all.
@@ -55,16 +56,16 @@ SEEDS = {
 
 def decode(kind: str, content: bytes, folder: Path) -> np.ndarray:
     if kind == "field":
-        return scans.read_array(content, MAX_PIXELS, "here", compressed=True)
+        return readers.read_array(content, MAX_PIXELS, "here", compressed=True)
     if kind == "inflated field":
-        return scans.read_array(zlib.compress(content), MAX_PIXELS, "here", compressed=True)
+        return readers.read_array(zlib.compress(content), MAX_PIXELS, "here", compressed=True)
     path = folder / kind.replace(" ", ".")
     path.write_bytes(content)
     if kind == "npy":
-        return scans.read_npy(path, MAX_PIXELS)
+        return readers.read_npy(path, MAX_PIXELS)
     if kind.startswith("pcd"):
-        return scans.read_cloud(path, MAX_PIXELS)
-    return pictures.read_picture(path, 16, MAX_PIXELS).rgb
+        return readers.read_cloud(path, MAX_PIXELS)
+    return images.read_picture(path, 16, MAX_PIXELS).rgb
 
 
 @st.composite
@@ -128,7 +129,7 @@ def npy_with_header(header: str, body: bytes = b"") -> bytes:
 )
 def test_lying_headers(header: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        scans.read_array(npy_with_header(header), MAX_PIXELS, "here", compressed=False)
+        readers.read_array(npy_with_header(header), MAX_PIXELS, "here", compressed=False)
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
@@ -136,15 +137,15 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     array[0] = {"a": 1}
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(UserError, match="type object; numbers are needed"):
-        scans.read_npy(tmp_path / "a.npy", MAX_PIXELS)
+        readers.read_npy(tmp_path / "a.npy", MAX_PIXELS)
 
 
 def test_compression_bombs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"array of more than [\d,]+ bytes"):
-        scans.read_array(zlib.compress(bytes(10**8)), MAX_PIXELS, "here", compressed=True)
+        readers.read_array(zlib.compress(bytes(10**8)), MAX_PIXELS, "here", compressed=True)
     Image.new("L", (10_000, 10_000)).save(tmp_path / "bomb.png")
     with pytest.raises(UserError, match=r"10000 x 10000 pixels; more than export.max_pixels"):
-        pictures.read_picture(tmp_path / "bomb.png", 16, MAX_PIXELS)
+        images.read_picture(tmp_path / "bomb.png", 16, MAX_PIXELS)
 
 
 def test_a_cloud_that_declares_too_much(tmp_path: Path) -> None:
@@ -152,17 +153,17 @@ def test_a_cloud_that_declares_too_much(tmp_path: Path) -> None:
     path = tmp_path / "a.pcd"
     path.write_bytes(honest.replace(b"POINTS 50", b"POINTS 4000000000"))
     with pytest.raises(UserError, match=r"declares 4,000,000,000 points"):
-        scans.read_cloud(path, MAX_PIXELS)
+        readers.read_cloud(path, MAX_PIXELS)
     head, _, body = honest.partition(b"DATA binary_compressed\n")
     path.write_bytes(head + b"DATA binary_compressed\n" + body[:4] + (2**31).to_bytes(4, "little") + body[8:])
     with pytest.raises(UserError, match=r"2,147,483,648 bytes for 50 points"):
-        scans.read_cloud(path, MAX_PIXELS)
+        readers.read_cloud(path, MAX_PIXELS)
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", "BMP")
     with pytest.raises(UserError, match="unreadable picture, no PNG or JPEG"):
-        pictures.read_picture(tmp_path / "a.png", 8, MAX_PIXELS)
+        images.read_picture(tmp_path / "a.png", 8, MAX_PIXELS)
 
 
 def test_angles_are_read_from_the_dataset_alone(tmp_path: Path) -> None:
@@ -174,18 +175,18 @@ def test_angles_are_read_from_the_dataset_alone(tmp_path: Path) -> None:
         np.save(tmp_path / "secret.npy", np.zeros(4))
         (folder / f"{name}.npy").symlink_to(tmp_path / "secret.npy")
     for label in ("/../../secret", "a" * 400):
-        assert scans.find_angles({}, folder, folder / "0.npy", label, MAX_PIXELS) is None
+        assert formats.find_angles({}, folder, folder / "0.npy", label, MAX_PIXELS) is None
 
 
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UserError, match="no regular file"):
-        pictures.read_picture(tmp_path / "pipe.png", 16, MAX_PIXELS)
+        images.read_picture(tmp_path / "pipe.png", 16, MAX_PIXELS)
     with pytest.raises(UserError, match="no regular file"):
-        scans.read_npy(tmp_path / "pipe.png", MAX_PIXELS)
+        readers.read_npy(tmp_path / "pipe.png", MAX_PIXELS)
 
 
 def test_degrees_are_no_radians(tmp_path: Path) -> None:
     info = {"azimuth": [-16.0, 15.5], "zenith": [0.0, 1.0]}
     with pytest.raises(UserError, match="angles of up to 16; radians are needed, not degrees"):
-        scans.find_angles(info, tmp_path, None, "cubes", MAX_PIXELS)
+        formats.find_angles(info, tmp_path, None, "cubes", MAX_PIXELS)

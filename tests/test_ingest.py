@@ -13,16 +13,18 @@ import pytest
 from builders import ANGLES, fo, write_raw
 from conftest import ROOT
 
-from stages.lib import ingest, lidar, store
-from stages.lib.store.manifest import Manifest
-from stages.lib.store.tensors import Split
-from stages.lib.terminal import UserError
+from scripts import ingest
+from stages.lib.core.errors import UserError
+from stages.lib.lidar import geometry
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
+from stages.lib.tensors.split import Split
 
 RAW_ANGLES = ANGLES.astype(np.float32)
 
 
 def run_ingest(*arguments: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stages.lib.ingest", *map(str, arguments)]
+    command = [sys.executable, "-m", "scripts.ingest", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -85,7 +87,7 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
             assert Path(rgb.filepath).read_bytes() == (raw / label / "rgb" / f"{stem}.png").read_bytes()
             (path,) = (raw / label / "lidar").rglob(f"{stem}.npy")
             angles = RAW_ANGLES.astype(np.float64)
-            right = lidar.xyza_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
+            right = geometry.xyza_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
             assert np.array_equal(scan.xyza, right)
         # A cube and a sphere of one name show one place: never on both sides of a split.
         assert all(len(splits) == 1 for splits in split_of_scene.values())
@@ -100,7 +102,7 @@ def test_the_pipeline_takes_it(broken: tuple[Path, Path, str], run_export: Calla
     manifest = run_export(broken[1], **orientation)
     assert manifest.classes == ["cubes", "spheres"] and manifest.channels == {"rgb": 4, "lidar": 4}
     assert sum(sum(counts.values()) for counts in manifest.counts.values()) == 27
-    assert len(Split(store.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
+    assert len(Split(manifests.FOLDER, manifest, "test")) == sum(manifest.counts["test"].values())
 
 
 def test_a_relative_path_and_the_same_bytes_again(
@@ -137,7 +139,7 @@ def test_what_cannot_be_ingested_says_why(tmp_path: Path, monkeypatch: pytest.Mo
         ((no_angles, tmp_path / "out"), "spheres: no azimuth.npy and zenith.npy"),
         ((few, tmp_path / "out"), "too few pairs for three splits of two classes: 4 in all"),
         ((mismatch, tmp_path / "out"), "no pair can be read; the first one"),
-        ((raw,), "usage: python -m stages.lib.ingest RAW OUT"),
+        ((raw,), "usage: python -m scripts.ingest RAW OUT"),
     ):
         with pytest.raises(UserError, match=re.escape(message)) as caught:
             ingest.main([*map(str, arguments)])

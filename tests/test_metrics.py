@@ -21,10 +21,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from stages.lib import metrics, resampling, statistics
-from stages.lib.evaluation import guessing
-from stages.lib.resampling import Draws
-from stages.lib.statistics import Accuracies, Contrast
+from stages.lib.evaluation import baselines, metrics
+from stages.lib.statistics import bootstrap, intervals, significance
+from stages.lib.statistics.bootstrap import BootstrapDraws
+from stages.lib.statistics.intervals import Accuracies
+from stages.lib.statistics.significance import Contrast
 
 
 def test_binary_metrics_by_hand() -> None:
@@ -117,12 +118,12 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_prior_of_the_notebooks_data_has_the_known_entropy() -> None:
     labels = np.array([0] * 1009 + [1] * 67)
-    logits = guessing.prior_logits(labels, 2, len(labels))
+    logits = baselines.prior_logits(labels, 2, len(labels))
     assert metrics.measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
 
 
 def test_prior_survives_a_class_that_training_never_saw() -> None:
-    logits = guessing.prior_logits(np.array([0, 1, 1]), 3, 2)
+    logits = baselines.prior_logits(np.array([0, 1, 1]), 3, 2)
     assert np.isfinite(logits).all()
     assert metrics.predicted(logits).tolist() == [1, 1]
 
@@ -131,19 +132,19 @@ def test_return_count_reads_a_class_off_the_size() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     features = np.stack([100 + 50 * labels + rng.normal(0, 5, 200), rng.uniform(10, 20, 200)], axis=1)
-    logits = guessing.return_count_logits(features, labels, features, 2)
+    logits = baselines.return_count_logits(features, labels, features, 2)
     assert metrics.measure(logits, labels).balanced_accuracy > 0.95
 
 
 def test_interval_over_seeds_is_students() -> None:
     values = np.array([0.9, 0.92, 0.95, 0.91])
-    interval = statistics.interval_over_seeds(values, 0.95)
+    interval = intervals.interval_over_seeds(values, 0.95)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert statistics.interval_over_seeds(np.array([0.9]), 0.95) == statistics.Interval(0.9, None, None)
+    assert intervals.interval_over_seeds(np.array([0.9]), 0.95) == intervals.Interval(0.9, None, None)
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])
@@ -151,30 +152,30 @@ def test_sign_flip_equals_enumeration(count: int) -> None:
     differences = np.random.default_rng(count).normal(0.5, 1, count)
     means = [np.mean(differences * signs) for signs in itertools.product((1, -1), repeat=count)]
     expected = np.mean(np.abs(means) >= abs(differences.mean()) - 1e-12)
-    assert statistics.sign_flip_p(differences) == pytest.approx(expected)
+    assert significance.sign_flip_p(differences) == pytest.approx(expected)
 
 
 def test_sign_flip_floor() -> None:
-    assert statistics.sign_flip_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])) == pytest.approx(2 / 64)
-    assert statistics.sign_flip_p(np.array([1.0])) == 1.0
+    assert significance.sign_flip_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])) == pytest.approx(2 / 64)
+    assert significance.sign_flip_p(np.array([1.0])) == 1.0
 
 
 def test_holm_by_hand() -> None:
-    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert statistics.holm([]) == []
+    assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert significance.holm([]) == []
 
 
 def test_five_contrasts_need_eight_seeds() -> None:
-    assert statistics.seeds_needed(5) == 8
-    assert statistics.seeds_needed(1) == 6
+    assert significance.seeds_needed(5) == 8
+    assert significance.seeds_needed(1) == 6
 
 
 def made_up(
     gains: dict[str, float], *, num_seeds: int, num_scenes: int = 200, spread: float = 0.002, seed: int = 3
-) -> tuple[dict[str, Accuracies], Draws]:
+) -> tuple[dict[str, Accuracies], BootstrapDraws]:
     """Models that are right more often by so much, under seeds that differ by so little."""
     rng = np.random.default_rng(seed)
-    draws = resampling.draw(num_seeds, num_scenes, 1000)
+    draws = bootstrap.draw(num_seeds, num_scenes, 1000)
     weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
     easy = rng.normal(0.8, 0.05, num_scenes)
     found = {}
@@ -189,7 +190,7 @@ def family(gains: dict[str, float], **options: Any) -> dict[str, Contrast]:
     """Every model against the first."""
     accuracies, draws = made_up(gains, **options)
     first, *others = gains
-    claims = statistics.contrast_family(accuracies, [(name, first) for name in others], draws, 0.95, 0.01)
+    claims = significance.contrast_family(accuracies, [(name, first) for name in others], draws, 0.95, 0.01)
     return {claim.model: claim for claim in claims}
 
 
@@ -218,7 +219,7 @@ def test_a_tie_takes_more_than_no_difference() -> None:
 
 def test_a_claim_needs_more_than_one_lucky_scene() -> None:
     """Ten seeds agree, but all of the difference comes from one scene of six."""
-    draws = resampling.draw(10, 6, 1000)
+    draws = bootstrap.draw(10, 6, 1000)
     labels, scenes = np.tile([0, 1], 12), np.repeat(np.arange(6), 4)
     right = np.ones((10, 24), bool)
     other = right.copy()
@@ -227,8 +228,8 @@ def test_a_claim_needs_more_than_one_lucky_scene() -> None:
         name: np.where(hits == (labels == 1), 1.0, -1.0)[..., None]
         for name, hits in (("a", right), ("b", other))
     }
-    accuracies = {name: statistics.accuracies(part, labels, scenes, draws) for name, part in logits.items()}
-    (contrast,) = statistics.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
+    accuracies = {name: intervals.accuracies(part, labels, scenes, draws) for name, part in logits.items()}
+    (contrast,) = significance.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
     assert contrast.p_holm is not None and contrast.p_holm < 0.05
     assert contrast.outcome == "not decided"
 
@@ -243,18 +244,18 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     differences = np.array([0.002, -0.003, 0.004, 0.001, -0.002])
     below = stats.ttest_1samp(differences, -0.01, alternative="greater").pvalue
     above = stats.ttest_1samp(differences, 0.01, alternative="less").pvalue
-    assert statistics.equivalence_p(differences, 0.01) == pytest.approx(max(below, above))
-    assert statistics.equivalence_p(np.zeros(5), 0.01) is None
+    assert significance.equivalence_p(differences, 0.01) == pytest.approx(max(below, above))
+    assert significance.equivalence_p(np.zeros(5), 0.01) is None
 
 
 def test_all_right_gives_wilsons_interval() -> None:
     """20 scenes of a class and 10 of the other, all right under every seed."""
     labels = np.array([0] * 20 + [1] * 10)
     scenes = np.arange(30)
-    draws = resampling.draw(3, 30, 200)
+    draws = bootstrap.draw(3, 30, 200)
     logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
-    found = statistics.accuracies(logits, labels, scenes, draws)
-    interval = statistics.interval_of_accuracy(found, labels, scenes, draws, 0.95)
+    found = intervals.accuracies(logits, labels, scenes, draws)
+    interval = intervals.interval_of_accuracy(found, labels, scenes, draws, 0.95)
     missed = [1 - stats.binomtest(n, n).proportion_ci(0.95, method="wilson").low for n in (20, 10)]
     # Each class makes half of the mean; distances add up in squares.
     expected = 1 - np.hypot(*missed) / 2
@@ -264,11 +265,11 @@ def test_all_right_gives_wilsons_interval() -> None:
 def test_a_small_class_without_an_error_widens_the_interval() -> None:
     """10 of 10 of the rare class say little, however many samples the other has."""
     labels = np.array([0] * 150 + [1] * 10)
-    draws = resampling.draw(3, 160, 500)
+    draws = bootstrap.draw(3, 160, 500)
     logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
     logits[:, :3] = 5.0  # three of the common class are wrong
-    found = statistics.accuracies(logits, labels, np.arange(160), draws)
-    interval = statistics.interval_of_accuracy(found, labels, np.arange(160), draws, 0.95)
+    found = intervals.accuracies(logits, labels, np.arange(160), draws)
+    interval = intervals.interval_of_accuracy(found, labels, np.arange(160), draws, 0.95)
     rare = stats.binomtest(10, 10).proportion_ci(0.95, method="wilson").low
     assert interval.low is not None and interval.low < 1 - (1 - rare) / 2
 
@@ -302,33 +303,33 @@ def test_calibration_error_equals_a_plain_loop() -> None:
 def test_seeds_share_of_the_uncertainty() -> None:
     for spread, share in ((0.1, 1.0), (0.00001, 0.0)):
         accuracies, draws = made_up({"a": 0.0}, num_seeds=10, spread=spread)
-        resampled = resampling.over_seeds(accuracies["a"].resampled, draws)
-        assert statistics.seed_share(accuracies["a"].measured, resampled) == pytest.approx(share, abs=0.1)
+        resampled = bootstrap.over_seeds(accuracies["a"].resampled, draws)
+        assert intervals.seed_share(accuracies["a"].measured, resampled) == pytest.approx(share, abs=0.1)
 
 
 def test_few_seeds_that_differ_get_students_interval() -> None:
     """With all the spread in four seeds, the two-way interval is about Student's over these seeds."""
     accuracies, draws = made_up({"a": 0.0}, num_seeds=4, spread=0.1)
     found = accuracies["a"].measured
-    student = statistics.interval_over_seeds(found, 0.95)
-    two_way = statistics.two_way_interval(
-        found, resampling.over_seeds(accuracies["a"].resampled, draws), 200, 0.95
+    student = intervals.interval_over_seeds(found, 0.95)
+    two_way = intervals.two_way_interval(
+        found, bootstrap.over_seeds(accuracies["a"].resampled, draws), 200, 0.95
     )
     assert student.high is not None and two_way.high is not None and two_way.low is not None
     assert two_way.high - two_way.low == pytest.approx(2 * (student.high - student.mean), rel=0.15)
-    clipped = statistics.two_way_interval(found, np.linspace(0.5, 1, 100), 200, 0.95, (0.0, 0.9))
+    clipped = intervals.two_way_interval(found, np.linspace(0.5, 1, 100), 200, 0.95, (0.0, 0.9))
     assert clipped.high == 0.9
 
 
 def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:
     rng = np.random.default_rng(4)
-    draws = resampling.draw(3, 100, 500)
+    draws = bootstrap.draw(3, 100, 500)
     weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
 
     def beats(lower_by: float, spread: float) -> bool:
         losses = rng.normal(-lower_by, spread, (3, 100))
-        means = resampling.over_seeds(weights @ losses.T, draws)
-        return statistics.beats_prior(losses.mean(axis=1), means, 100)
+        means = bootstrap.over_seeds(weights @ losses.T, draws)
+        return significance.beats_prior(losses.mean(axis=1), means, 100)
 
     assert beats(0.3, 0.1)
     assert not beats(0.001, 0.5)
@@ -337,8 +338,8 @@ def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:
 
 def test_a_reversed_contrast_says_the_opposite() -> None:
     accuracies, draws = made_up({"a": 0.0, "b": 0.1}, num_seeds=10)
-    (contrast,) = statistics.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
-    (expected,) = statistics.contrast_family(accuracies, [("a", "b")], draws, 0.95, 0.01)
+    (contrast,) = significance.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
+    (expected,) = significance.contrast_family(accuracies, [("a", "b")], draws, 0.95, 0.01)
     other = contrast.reversed()
     assert contrast.outcome == "better" and other.outcome == "worse"
     assert (other.model, other.against, other.probability) == ("a", "b", expected.probability)

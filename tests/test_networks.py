@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stages.lib import fusions, networks
-from stages.lib.networks import Architecture
-from stages.lib.terminal import UserError
+from stages.lib import fusions
+from stages.lib.core.errors import UserError
+from stages.lib.models import networks
+from stages.lib.models.networks import Architecture
 
 NOTEBOOK = Architecture(
     rgb_channels=4,

@@ -12,13 +12,14 @@ from builders import write_dataset
 from conftest import Project
 from PIL import Image
 
-from stages.lib import lidar, store
-from stages.lib.intake import inspection, overview
-from stages.lib.intake.overview import Overview
+from stages.lib.export import group_stats, overview
+from stages.lib.export.overview import Overview
+from stages.lib.lidar import geometry
 from stages.lib.plots.style import Figure
-from stages.lib.store import groups as stored_groups
-from stages.lib.store import pictures
-from stages.lib.store.manifest import Manifest
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors import samples
+from stages.lib.tensors.manifest import Manifest
 
 FIGURES = ["class_balance", "histograms", "samples_test", "samples_train", "samples_validation"]
 
@@ -35,7 +36,7 @@ def test_facts_about_groups() -> None:
     rgb = np.zeros((3, 4, 8, 8), dtype=np.uint8)
     rgb[:, 3], rgb[0, 0, 0, 0], rgb[2, 1] = 255, 51, 102
     xyza = np.stack([raster([10.0, 20.0, 60.0]), raster([]), raster([5.0])])
-    facts = inspection.inspect(rgb, xyza, 50.0)
+    facts = group_stats.inspect(rgb, xyza, 50.0)
     assert [fact.returns for fact in facts] == [3, 0, 1]
     assert [fact.mean_range_m for fact in facts] == pytest.approx([30, 0, 5])
     assert [np.flatnonzero(fact.range_counts).tolist() for fact in facts] == [[10, 20, 49], [], [5]]
@@ -45,7 +46,7 @@ def test_facts_about_groups() -> None:
     assert facts[0].color_sums[:, 0].tolist() == pytest.approx([0.2, 0.04])
     assert facts[1].fits is None and facts[2].fits is None and facts[0].fits is not None
     for i, fact in enumerate(facts):
-        (alone,) = inspection.inspect(rgb[i : i + 1], xyza[i : i + 1], 50.0)
+        (alone,) = group_stats.inspect(rgb[i : i + 1], xyza[i : i + 1], 50.0)
         assert (alone.picture_digest, alone.scan_digest) == (fact.picture_digest, fact.scan_digest)
     assert len({fact.scan_digest for fact in facts}) == len({fact.picture_digest for fact in facts}) == 3
 
@@ -54,7 +55,7 @@ def test_a_return_at_the_origin_or_elsewhere_changes_the_digest() -> None:
     """Where a return lies counts, even when what it holds is the same."""
     scans = np.zeros((3, 4, 8, 8), dtype=np.float32)
     scans[1, 3, 0, 0] = scans[2, 3, 0, 1] = 1
-    facts = inspection.inspect(np.zeros((3, 3, 8, 8), np.uint8), scans, 50.0)
+    facts = group_stats.inspect(np.zeros((3, 3, 8, 8), np.uint8), scans, 50.0)
     assert len({fact.scan_digest for fact in facts}) == 3
 
 
@@ -63,10 +64,10 @@ def test_fits_are_correlations() -> None:
     rng = np.random.default_rng(0)
     foreground, returned = rng.random((2, 8, 8)).astype(np.float32), rng.random((2, 8, 8)) < 0.3
     groups, rows, columns = np.nonzero(returned)
-    found = inspection.orientation_fits(foreground.reshape(2, -1), groups, rows * 8 + columns)
+    found = group_stats.alignment_scores(foreground.reshape(2, -1), groups, rows * 8 + columns)
     for fits, picture, scan in zip(found, foreground, returned, strict=True):
         assert fits is not None
-        for fit, turn in zip(fits, lidar.ORIENTATIONS.values(), strict=True):
+        for fit, turn in zip(fits, geometry.ORIENTATIONS.values(), strict=True):
             right = np.corrcoef(picture.ravel(), turn(scan).ravel())[0, 1]
             assert fit == pytest.approx(right, abs=1e-6)
 
@@ -78,20 +79,20 @@ def sheet_of(figure: Figure) -> np.ndarray:
 def test_contact_sheet_shows_each_class(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     """Pictures over depth views, a band of rows for each class, as they lie in the cache."""
     manifest = run_export(write_dataset(tmp_path / "data"))
-    figure = overview.contact_sheet(store.FOLDER, manifest, "validation")
+    figure = overview.contact_sheet(manifests.FOLDER, manifest, "validation")
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["ball\nRGB", "LiDAR", "cone\nRGB", "LiDAR", "cube\nRGB", "LiDAR"]
     sheet = sheet_of(figure)
-    groups = stored_groups.read(store.FOLDER, "validation")
+    groups = stored_groups.read(manifests.FOLDER, "validation")
     first = next(i for i, group in enumerate(groups) if group.label == 0)
-    rgb, xyza = pictures.read(store.FOLDER, manifest, "validation", first)
+    rgb, xyza = samples.read(manifests.FOLDER, manifest, "validation", first)
     assert np.array_equal(sheet[:24, :24], np.moveaxis(rgb, 0, -1))
     assert np.array_equal(sheet[25:49, :24].any(axis=-1), xyza[3] > 0)
 
 
 def test_figures_are_written_with_the_cache(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     run_export(write_dataset(tmp_path / "data"), figures=True)
-    paths = sorted((store.FOLDER / store.PICTURES).glob("*.png"))
+    paths = sorted((manifests.FOLDER / manifests.PICTURES).glob("*.png"))
     assert [path.stem for path in paths] == FIGURES
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("L"))
@@ -103,10 +104,10 @@ def test_figures_are_written_with_the_cache(tmp_path: Path, run_export: Callable
 def test_histograms_count_every_return(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data"))
     drawn = Overview(50.0)
-    groups = stored_groups.read(store.FOLDER, "train")
+    groups = stored_groups.read(manifests.FOLDER, "train")
     for index, group in enumerate(groups):
-        rgb, xyza = pictures.read(store.FOLDER, manifest, "train", index)
-        (facts,) = inspection.inspect(rgb[None], xyza[None], 50.0)
+        rgb, xyza = samples.read(manifests.FOLDER, manifest, "train", index)
+        (facts,) = group_stats.inspect(rgb[None], xyza[None], 50.0)
         drawn.add("train", manifest.classes[group.label], facts)
     ranges, returns, brightness = drawn._histogram(manifest.classes, ["train"])
     assert ranges.counts.sum() == sum(group.returns for group in groups)

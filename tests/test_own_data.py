@@ -14,9 +14,11 @@ from builders import write_dataset
 from conftest import Project
 from ruamel.yaml import YAML
 
+from scripts import preset_runs
 from stages.headline import TEST_METRICS
-from stages.lib import fusions, recipes, statistics
-from stages.lib.terminal import UserError
+from stages.lib import fusions
+from stages.lib.core.errors import UserError
+from stages.lib.statistics import significance
 
 
 def stages_run(output: str) -> list[str]:
@@ -127,10 +129,10 @@ def pretend_setup(clone: Project) -> None:
 
 def test_the_zoos_settings() -> None:
     """All fusions, and as many seeds as the best of them against all others and both unimodal nets takes."""
-    settings = dict(setting.split("=", 1) for setting in recipes.recipe("zoo"))
+    settings = dict(setting.split("=", 1) for setting in preset_runs.recipe("zoo"))
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
-    assert statistics.seeds_needed(len(listed) + 1) <= len(settings["seeds"].split(","))
+    assert significance.seeds_needed(len(listed) + 1) <= len(settings["seeds"].split(","))
     assert settings["train.precision"] in ("float32", "bfloat16")
 
 
@@ -161,7 +163,7 @@ def test_a_recipe_leaves_the_committed_run_alone(clone: Project) -> None:
     clone.set(train__save_every_s=7)  # which nobody has committed
     content = YAML(typ="safe").load(clone.path("params.yaml"))
     known = []
-    for setting in recipes.NOTEBOOK:
+    for setting in preset_runs.NOTEBOOK:
         key = setting.split("=")[0]
         value = reduce(lambda group, name: group[name], key.split("."), content)
         known.append(f"{key}={json.dumps(value)}".replace(" ", "").replace('"', ""))
@@ -177,7 +179,7 @@ def test_a_recipe_leaves_the_committed_run_alone(clone: Project) -> None:
 
 def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "cilp", splits=("train", "train", "validation"))
-    settings = (setting.split("=") for setting in recipes.NOTEBOOK)
+    settings = (setting.split("=") for setting in preset_runs.NOTEBOOK)
     values = {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in settings}
     report = run_in_process(dataset__path=str(folder), **values).text("reports/report.md")
     for setting in ("Seeds 51;", "2 epochs", "batches of 32", "constant learning rate of 0.0001"):
@@ -212,4 +214,4 @@ def test_notebook_recipe_wants_a_dataset(
 ) -> None:
     monkeypatch.chdir(shared_clone.folder)
     with pytest.raises(UserError, match=re.escape(message)):
-        recipes.main(["notebook", *given])
+        preset_runs.main(["notebook", *given])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib import params, recipes
-from stages.lib.terminal import UserError
+from scripts import preset_runs
+from stages.lib import params
+from stages.lib.core.errors import UserError
 
 
 def test_the_committed_file_is_valid() -> None:
@@ -75,8 +76,8 @@ def test_a_ratio_is_text_and_not_a_time_of_day(edit_params: Callable[..., Path])
 def test_settings_can_be_written_again_and_again(tmp_path: Path) -> None:
     """`--set-param` rewrites the file; lists in brackets with a comment behind them would not survive it twice."""
     shutil.copy2("params.yaml", tmp_path)
-    for settings in (["fusion=addition"], recipes.NOTEBOOK, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
-        recipes.apply(settings, tmp_path)
+    for settings in (["fusion=addition"], preset_runs.NOTEBOOK, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
+        preset_runs.apply(settings, tmp_path)
         changed = params.load(tmp_path / "params.yaml")
     assert changed.seeds == [1, 2] and changed.evaluate.severities == [2]
     assert changed.evaluate.corruptions == params.load().evaluate.corruptions

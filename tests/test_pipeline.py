@@ -245,6 +245,12 @@ def test_force_trains_anew(clone: Project) -> None:
     after = output_hashes(clone)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"reports/timing/train-addition.json"}
+    # By hand, and back to some of the seeds that the last run had.
+    force = ("dvc", "repro", "--force", "--single-item", "train_intermediate@addition")
+    clone.run("python", "-m", "stages.train", "addition")
+    assert len(re.findall(r"addition: seed \d+, epoch 2/2: .* done", clone.run(*force).stdout)) == 2
+    clone.set(seeds=[51])
+    assert len(re.findall(r"addition: seed \d+, epoch 2/2: .* done", clone.run(*force).stdout)) == 1
 
 
 @pytest.mark.sweep

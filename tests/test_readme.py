@@ -16,7 +16,8 @@ from conftest import Project, committed, end, start, work_off_queue
 from PIL import Image
 from pypcd4 import PointCloud
 
-from stages.lib import fusions, scenes
+from stages.lib import fusions
+from stages.lib.datasets import synthetic
 
 README = Path(__file__).parent.parent / "README.md"
 # Not run from within the tests, which are run by them.
@@ -42,7 +43,7 @@ def write_code(project: Project) -> None:
 
 def write_data(project: Project) -> None:
     """A dataset, or raw files, for each layout that the page has a recipe for."""
-    angles = scenes.angles_rad(24).tolist()
+    angles = synthetic.angles_rad(24).tolist()
     info = {"azimuth": angles, "zenith": angles}
 
     def write_range(number: int, path: Path) -> Path:

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 
 from stages import headline, report
-from stages.lib import metrics, params
-from stages.lib.comparison import files, findings
-from stages.lib.evaluation import evaluations, predictions
-from stages.lib.evaluation.evaluations import Cost, Evaluation, Probes
+from stages.lib import params
+from stages.lib.comparison import compare
+from stages.lib.comparison import results as comparison_results
+from stages.lib.evaluation import metrics, predictions
+from stages.lib.evaluation import results as evaluation_results
 from stages.lib.evaluation.predictions import Predictions
+from stages.lib.evaluation.results import Cost, Evaluation, Probes
+from stages.lib.models import records
 from stages.lib.params import Params
-from stages.lib.store import manifest, records
-from stages.lib.store.groups import Group
-from stages.lib.store.manifest import Manifest, Normalization
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.groups import CachedGroup
+from stages.lib.tensors.manifest import Manifest, Normalization
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -59,7 +62,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     generator = np.random.default_rng(0)
     groups = {
         split: [
-            Group(split, f"{split}-{scene}-{label}", f"scene-{split}-{scene}", label, 100, 20.0)
+            CachedGroup(split, f"{split}-{scene}-{label}", f"scene-{split}-{scene}", label, 100, 20.0)
             for scene in range(count)
             for label, name in enumerate(results.classes)
             if not (split == "test" and name == results.absent)
@@ -68,8 +71,8 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     }
     data = manifest_of(results, groups)
     (folder / "data/tensors").mkdir(parents=True)
-    manifest.save(data, folder / "data/tensors")
-    for name in (*settings.model_names(), *findings.BASELINES):
+    manifests.save(data, folder / "data/tensors")
+    for name in (*settings.model_names(), *compare.BASELINES):
         found = [
             Predictions(seed, split, groups[split], logits(results, name, groups[split], generator))
             for seed in (settings.seeds if name in results.strengths else [0])
@@ -77,13 +80,13 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
             if groups[split]
         ]
         predictions.write(name, found)
-        evaluations.write(evaluation(name, found, results))
+        evaluation_results.write(evaluation(name, found, results))
         if name in results.strengths:
             write_training(name, settings)
     return settings, data
 
 
-def manifest_of(results: Results, groups: dict[str, list[Group]]) -> Manifest:
+def manifest_of(results: Results, groups: dict[str, list[CachedGroup]]) -> Manifest:
     counts = {
         split: {
             name: sum(group.label == label for group in members) for label, name in enumerate(results.classes)
@@ -111,7 +114,7 @@ def manifest_of(results: Results, groups: dict[str, list[Group]]) -> Manifest:
 @pytest.mark.parametrize("counts", [(5, 3, 4), (3, 3, 5), (0, 4, 2), (2, 0, 2), (0, 0, 1)])
 def test_rarer_class_is_that_of_the_metrics(counts: tuple[int, ...]) -> None:
     groups = [
-        Group("test", "", "", label, returns=1, mean_range_m=1.0)
+        CachedGroup("test", "", "", label, returns=1, mean_range_m=1.0)
         for label, count in enumerate(counts)
         for _ in range(count)
     ]
@@ -130,7 +133,7 @@ def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setitem(globals(), "logits", sure)
     settings, data = write(Results({"rgb": 0.8, "lidar": 1.2, "concatenation": 2.0, "late": 1.5}), tmp_path)
-    compared = findings.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    compared = compare.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
     loss = {name: compared.models[name].metrics["validation"]["loss"].mean for name in ("rgb", "lidar")}
     assert loss["lidar"] > loss["rgb"] and compared.single == "lidar"
 
@@ -138,7 +141,9 @@ def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pyt
 SIZES = {"rgb": 13_128_351, "lidar": 13_128_351, "concatenation": 13_015_851, "late": 26_256_743}
 
 
-def logits(results: Results, name: str, groups: list[Group], generator: np.random.Generator) -> np.ndarray:
+def logits(
+    results: Results, name: str, groups: list[CachedGroup], generator: np.random.Generator
+) -> np.ndarray:
     """Logits on the right side as far as the model is strong; the baselines' tell nothing."""
     labels = np.array([group.label for group in groups])
     num_classes = len(results.classes)
@@ -206,10 +211,10 @@ def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
     """The page, as the stages `compare`, `headline` and `report` make it, but for the figures."""
     monkeypatch.chdir(folder)
     settings, data = write(results, folder)
-    compared = findings.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
-    files.write_csv(compared)
-    files.write_statistics(compared, data)
-    numbers = headline.headline(evaluations.read(settings.fusion))
+    compared = compare.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    comparison_results.write_csv(compared)
+    comparison_results.write_statistics(compared, data)
+    numbers = headline.headline(evaluation_results.read(settings.fusion))
     headline.METRICS.write_text(json.dumps(numbers))
     monkeypatch.setattr(params, "load", lambda: settings)
     report.main()

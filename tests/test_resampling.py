@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from stages.lib import metrics, resampling
-from stages.lib.evaluation.evaluations import Metrics
-from stages.lib.resampling import Draws
+from stages.lib.evaluation import metrics
+from stages.lib.evaluation.metrics import Metrics
+from stages.lib.statistics import bootstrap
+from stages.lib.statistics.bootstrap import BootstrapDraws
 
 NAMES = {field.name for field in fields(Metrics)}
 
@@ -31,8 +32,8 @@ def made_up(num_classes: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray,
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_every_scene_once_gives_the_metrics_themselves(num_classes: int) -> None:
     logits, labels, scenes = made_up(num_classes)
-    once = Draws(np.ones((1, 3), np.uint8), np.ones((1, 30), np.uint8))
-    resampled = resampling.resample(logits, labels, scenes, once)
+    once = BootstrapDraws(np.ones((1, 3), np.uint8), np.ones((1, 30), np.uint8))
+    resampled = bootstrap.resample(logits, labels, scenes, once)
     assert set(resampled) == NAMES
     for place, part in enumerate(logits):
         for name, value in vars(metrics.measure(part, labels)).items():
@@ -43,8 +44,8 @@ def test_every_scene_once_gives_the_metrics_themselves(num_classes: int) -> None
 def test_draws_equal_repeated_samples(num_classes: int) -> None:
     """A scene drawn twice counts as its samples written down twice."""
     logits, labels, scenes = made_up(num_classes, seed=1)
-    draws = resampling.draw(3, 30, 5)
-    resampled = resampling.resample(logits, labels, scenes, draws)
+    draws = bootstrap.draw(3, 30, 5)
+    resampled = bootstrap.resample(logits, labels, scenes, draws)
     for number, counts in enumerate(draws.scenes):
         rows = np.repeat(np.arange(90), counts[scenes])
         for place, part in enumerate(logits):
@@ -70,37 +71,37 @@ def test_spread_of_a_mean_is_that_of_the_formula() -> None:
     rng = np.random.default_rng(2)
     num_seeds, num_scenes = 4, 40
     of_seed, of_scene = rng.normal(size=num_seeds), rng.normal(size=num_scenes)
-    draws = resampling.draw(num_seeds, num_scenes, 20_000)
+    draws = bootstrap.draw(num_seeds, num_scenes, 20_000)
     values = draws.scenes @ of_scene / draws.scenes.sum(axis=1)
-    resampled = resampling.over_seeds(values[:, None] + of_seed, draws)
+    resampled = bootstrap.over_seeds(values[:, None] + of_seed, draws)
     expected = of_seed.var(ddof=1) / num_seeds + of_scene.var(ddof=1) / num_scenes
     assert resampled.var() == pytest.approx(expected, rel=0.03)
 
 
 def test_one_scene_leaves_the_seeds() -> None:
     logits, labels, _ = made_up(2)
-    draws = resampling.draw(3, 1, 100)
-    resampled = resampling.resample(logits, labels, np.zeros(90, int), draws)["balanced_accuracy"]
+    draws = bootstrap.draw(3, 1, 100)
+    resampled = bootstrap.resample(logits, labels, np.zeros(90, int), draws)["balanced_accuracy"]
     assert (resampled == resampled[0]).all()
-    assert np.ptp(resampling.over_seeds(resampled, draws)) > 0
+    assert np.ptp(bootstrap.over_seeds(resampled, draws)) > 0
 
 
 def test_a_class_that_a_draw_lacks_is_left_out() -> None:
     """Two scenes, one class each: each draw holds one of them."""
     logits = np.array([[[3.0], [-1.0]]])
-    draws = resampling.draw(1, 2, 50)
-    resampled = resampling.resample(logits, np.array([1, 0]), np.array([0, 1]), draws)
+    draws = bootstrap.draw(1, 2, 50)
+    resampled = bootstrap.resample(logits, np.array([1, 0]), np.array([0, 1]), draws)
     assert (resampled["balanced_accuracy"] == 1).all()
     assert np.isnan(resampled["auroc"]).all()
 
 
 def test_one_class_leaves_ranks_undefined() -> None:
     logits, _, scenes = made_up(2)
-    resampled = resampling.resample(logits, np.ones(90, int), scenes, resampling.draw(3, 30, 10))
+    resampled = bootstrap.resample(logits, np.ones(90, int), scenes, bootstrap.draw(3, 30, 10))
     assert set(resampled) == NAMES - {"auroc", "average_precision"}
 
 
 def test_draws_repeat() -> None:
-    first, again = resampling.draw(5, 50, 100), resampling.draw(5, 50, 100)
+    first, again = bootstrap.draw(5, 50, 100), bootstrap.draw(5, 50, 100)
     assert (first.seeds == again.seeds).all() and (first.scenes == again.scenes).all()
     assert (first.scenes.sum(axis=1) == 49).all()

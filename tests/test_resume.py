@@ -21,8 +21,8 @@ from dvc.repo import Repo
 
 from scripts import restore_lock
 from stages import train
-from stages.lib.terminal import UserError
-from stages.lib.training import seeds
+from stages.lib.core.errors import UserError
+from stages.lib.training import parallel
 
 STAGE = ["python", "-m", "stages.train", "addition"]
 TARGET = "train_intermediate@addition"
@@ -194,7 +194,7 @@ def test_a_lock_file_cut_off_loses_nothing(clone: Project) -> None:
     lock.write_bytes(content[: content.index(b"hash:", len(content) // 2) + 2])
     assert CUT_OFF in clone.run(*DVC, check=False).stdout
     said = clone.run(*RESTORE).stdout.splitlines()
-    assert len(said) == 1 and said[0].startswith("dvc.lock: cut off")
+    assert len(said) == 1 and said[0].startswith("dvc.lock: DVC cannot read it")
     assert clone.changed_files() == ["params.yaml"]
     clone.run("rm", "-rf", ".scratch")
     assert "Running stage 'train" not in clone.run(*DVC).stdout
@@ -218,7 +218,7 @@ def test_wherever_a_lock_file_is_cut_off(
     for length in lengths:
         clone.path("dvc.lock").write_bytes(committed[:length])
         restore_lock.main()
-        restored += "dvc.lock: cut off" in capsys.readouterr().err
+        restored += "dvc.lock: DVC cannot read it" in capsys.readouterr().err
         with Repo() as repo:
             assert repo.index.stages
         assert clone.path("dvc.lock").read_bytes() in (committed, committed[:length])
@@ -472,10 +472,10 @@ def start_cluster(project: Project, folder: Path, workers: int) -> str:
 
 
 def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeds, "_SCHEDULER_ANSWERS_WITHIN", "1s")
-    workers = seeds.Workers("dask", "tcp://127.0.0.1:9", 1, 1)
+    monkeypatch.setattr(parallel, "_SCHEDULER_ANSWERS_WITHIN", "1s")
+    workers = parallel.Workers("dask", "tcp://127.0.0.1:9", 1, 1)
     with pytest.raises(UserError, match=r"train\.scheduler: no Dask scheduler at tcp://127\.0\.0\.1:9 "):
-        seeds.train("addition", lambda **_: None, [0], workers)
+        parallel.train("addition", lambda **_: None, [0], workers)
 
 
 def test_traced_networks_train(long_run: Project, tmp_path: Path) -> None:

@@ -12,18 +12,19 @@ import torch
 from conftest import Project
 from torch import Tensor
 
-from stages.lib import networks, params
+from stages.lib import params
 from stages.lib.comparison import sensor_use
-from stages.lib.evaluation import probing, sensor_logits, states
-from stages.lib.evaluation.evaluations import Probes
-from stages.lib.evaluation.probing import Subject
+from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
+from stages.lib.evaluation import robustness, sensor_logits, states
+from stages.lib.evaluation.results import Probes
+from stages.lib.evaluation.robustness import TrainedModel
 from stages.lib.evaluation.states import Data, State
-from stages.lib.networks import FusionNet
-from stages.lib.params import SENSORS, Evaluate
-from stages.lib.store import manifest as manifests
-from stages.lib.store.tensors import Split
-from stages.lib.terminal import UserError
-from stages.lib.training import runs
+from stages.lib.models import checkpoints, networks
+from stages.lib.models.networks import FusionNet
+from stages.lib.params import Evaluate
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.split import Split
 
 CPU = torch.device("cpu")
 
@@ -67,10 +68,10 @@ def test_relative_area_by_hand() -> None:
 
 
 def probe(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
-    data = Data({"train": split}, "train", states.blanks("zeros", split), settings)
-    with probing.threads(CPU) as pool:
-        subject = Subject(nets, SENSORS, partial(states.features, nets, data, CPU), pool)
-        return probing.probe(subject, data, subject.clean("train"), "probing")
+    data = Data({"train": split}, "train", states.missing_inputs("zeros", split), settings)
+    with robustness.thread_pool(CPU) as pool:
+        subject = TrainedModel(nets, SENSORS, partial(states.features, nets, data, CPU), pool)
+        return robustness.measure_robustness(subject, data, subject.clean("train"), "probing")
 
 
 class _OneSensorNet(FusionNet):
@@ -139,11 +140,11 @@ def test_mean_inputs_stand_for_a_missing_sensor(tiny_run: Project) -> None:
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
     rgb, lidar = split.batch(range(len(split)))
-    blanks = states.blanks("mean", split)
+    blanks = states.missing_inputs("mean", split)
     for sensor, inputs in (("rgb", rgb), ("lidar", lidar)):
         expected = inputs.double().mean(dim=(0, 2, 3)).float()[:, None, None].expand_as(inputs[0])
         assert torch.allclose(blanks[sensor], expected, atol=1e-6)
-    assert np.isclose(states.blanks("zeros", split)["lidar"].abs().sum(), 0)
+    assert np.isclose(states.missing_inputs("zeros", split)["lidar"].abs().sum(), 0)
 
 
 def test_frozen_nets_logits_are_computed_once(
@@ -154,8 +155,8 @@ def test_frozen_nets_logits_are_computed_once(
     manifest = manifests.load(folder)
     settings = replace(params.load().evaluate, severities=[3])
     split = Split(folder, manifest, "validation")
-    data = Data({"validation": split}, "validation", states.blanks("zeros", split), settings)
-    late = networks.build("late", runs.architecture(manifest, params.load().network)).eval()
+    data = Data({"validation": split}, "validation", states.missing_inputs("zeros", split), settings)
+    late = networks.build("late", checkpoints.architecture(manifest, params.load().network)).eval()
     monkeypatch.chdir(tmp_path)
     for sensor, net in (("rgb", late.rgb_net), ("lidar", late.lidar_net)):
         wanted = data.states(sensor)

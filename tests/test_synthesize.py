@@ -15,8 +15,10 @@ from pypcd4 import PointCloud
 from scipy.spatial.transform import Rotation
 
 from stages import synthesize
-from stages.lib import lidar, params, scenes
-from stages.lib.scenes import Renderer, Scene
+from stages.lib import params
+from stages.lib.datasets import synthetic
+from stages.lib.datasets.synthetic import Renderer, Scene
+from stages.lib.lidar import geometry
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_pictures_rasters_and_clouds_agree(dataset: fo.Dataset) -> None:
 
 
 def test_points_lie_on_the_rays_of_their_cells(dataset: fo.Dataset) -> None:
-    rays = np.moveaxis(lidar.directions(scenes.angles_rad(64), scenes.angles_rad(64)), -1, 0)
+    rays = np.moveaxis(geometry.directions(synthetic.angles_rad(64), synthetic.angles_rad(64)), -1, 0)
     sample = next(dataset.select_group_slices("lidar_img").iter_samples())
     returned = sample.xyza[3] > 0
     points = sample.xyza[:3, returned]
@@ -60,14 +62,14 @@ def test_points_lie_on_the_rays_of_their_cells(dataset: fo.Dataset) -> None:
 
 
 def test_angles_are_the_courses() -> None:
-    angles = scenes.angles_rad(64)
+    angles = synthetic.angles_rad(64)
     assert angles[0] == pytest.approx(-0.27925, abs=1e-5)
     assert angles[-1] == pytest.approx(0.27053, abs=1e-5)
     assert np.diff(angles) == pytest.approx(np.full(63, np.deg2rad(0.5)), abs=1e-5)
 
 
 def test_xyza_by_hand() -> None:
-    xyza = lidar.xyza_from_range(np.array([[10.0, 60.0]]), np.array([0.1]), np.array([0.2, 0.2]), 50.0)
+    xyza = geometry.xyza_from_range(np.array([[10.0, 60.0]]), np.array([0.1]), np.array([0.2, 0.2]), 50.0)
     expected = [10 * np.sin(-0.1) * np.cos(-0.2), 10 * np.cos(-0.1) * np.cos(-0.2), 10 * np.sin(-0.2), 1]
     assert xyza[:, 0, 0] == pytest.approx(expected)
     assert (xyza[:, 0, 1] == 0).all()
@@ -78,7 +80,7 @@ def test_a_sphere_has_its_own_ranges() -> None:
     center, radius = np.array([0.5, 18.0, -0.3]), 1.3
     scene = Scene(center, radius, np.ones(3), np.array([0.0, -1.0, 0.0]))
     rendered = Renderer(64).scan("spheres", scene, Rotation.identity())
-    rays = lidar.directions(scenes.angles_rad(64), scenes.angles_rad(64))
+    rays = geometry.directions(synthetic.angles_rad(64), synthetic.angles_rad(64))
     along = rays @ center
     inside = radius**2 - (center @ center - along**2)
     hit = inside > 0.05  # away from the rim, where a polyhedron differs from a sphere
@@ -87,12 +89,12 @@ def test_a_sphere_has_its_own_ranges() -> None:
 
 
 def test_picture_and_turned_raster_show_the_object_at_the_same_place() -> None:
-    center = 15.0 * lidar.directions(np.array([0.08]), np.array([-0.05]))[0, 0]
+    center = 15.0 * geometry.directions(np.array([0.08]), np.array([-0.05]))[0, 0]
     scene = Scene(center, 1.3, np.ones(3), -center / 15.0)
     renderer = Renderer(64)
     picture = renderer.photograph("cubes", scene, Rotation.identity()).max(axis=-1) > 0
     scanned = np.isfinite(renderer.scan("cubes", scene, Rotation.identity()))
-    aligned = lidar.ORIENTATIONS["rotate-90"](scanned)
+    aligned = geometry.ORIENTATIONS["rotate-90"](scanned)
     agreement = (picture & aligned).sum() / (picture | aligned).sum()
     assert agreement > 0.8
     assert (picture & scanned).sum() / (picture | scanned).sum() < 0.5
@@ -117,10 +119,10 @@ def test_the_notebooks_balance_is_one_override_away() -> None:
     from dataclasses import replace
 
     spec = replace(params.load().synthetic, groups=1076, class_balance="1009:67")
-    labels = [label for scene in scenes.plan(spec) for label in scene.labels]
+    labels = [label for scene in synthetic.plan(spec) for label in scene.labels]
     assert (labels.count("cubes"), labels.count("spheres")) == (1009, 67)
     for split in ("train", "validation", "test"):
-        shown = {label for scene in scenes.plan(spec) if scene.split == split for label in scene.labels}
+        shown = {label for scene in synthetic.plan(spec) if scene.split == split for label in scene.labels}
         assert shown == {"cubes", "spheres"}
 
 
@@ -141,8 +143,8 @@ def test_sensors_fail_independently() -> None:
     rng = np.random.default_rng(0)
     dark, weak = [], []
     for _ in range(600):
-        dark.append(scenes.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
-        degraded = scenes.degrade_scan(scan, rng, spec.lidar)
+        dark.append(synthetic.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
+        degraded = synthetic.degrade_scan(scan, rng, spec.lidar)
         weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(scan).sum())
     dark, weak = np.array(dark), np.array(weak)
     assert dark.mean() == pytest.approx(spec.rgb.dark_probability, abs=0.05)

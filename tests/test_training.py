@@ -14,16 +14,22 @@ from conftest import ROOT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.lib import networks, params, training
-from stages.lib.networks import Architecture
-from stages.lib.terminal import UserError
-from stages.lib.training import CachedLogits, Recipe, Run, devices, seeds
+from stages.lib import params
+from stages.lib.core.errors import UserError
+from stages.lib.models import devices, inference, networks
+from stages.lib.models.networks import Architecture
+from stages.lib.training import loop, parallel
 from stages.lib.training.augmentation import Augmentation
-from stages.lib.training.scratch import Scratch
+from stages.lib.training.inputs import CachedLogits
+from stages.lib.training.losses import class_weights, losses
+from stages.lib.training.resume import Scratch
+from stages.lib.training.schedule import learning_rate_at
+from stages.lib.training.settings import TrainConfig
+from stages.lib.training.state import TrainState
 
 CPU = torch.device("cpu")
 SIZES = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
-RECIPE = Recipe(
+RECIPE = TrainConfig(
     epochs=3,
     batch_size=4,
     learning_rate=0.01,
@@ -63,15 +69,15 @@ class RandomInputs:
 
 def trained(
     seed: int,
-    recipe: Recipe = RECIPE,
+    recipe: TrainConfig = RECIPE,
     name: str = "addition",
     *,
-    on_epoch: Callable[[Run], None] = lambda run: None,
-    run: Run | None = None,
-) -> Run:
+    on_epoch: Callable[[TrainState], None] = lambda run: None,
+    run: TrainState | None = None,
+) -> TrainState:
     devices.prepare_process(threads=1)
-    network = training.seeded_build(lambda: networks.build(name, SIZES), seed)
-    return training.fit(
+    network = loop.seeded_build(lambda: networks.build(name, SIZES), seed)
+    return loop.fit(
         network,
         RandomInputs(1),
         RandomInputs(2),
@@ -83,7 +89,7 @@ def trained(
     )
 
 
-def assert_same(first: Run, second: Run) -> None:
+def assert_same(first: TrainState, second: TrainState) -> None:
     assert first.history == second.history and first.best_epoch == second.best_epoch
     assert first.best.keys() == second.best.keys()
     for name, weight in first.best.items():
@@ -103,8 +109,8 @@ def test_another_seed_changes_weights_and_order() -> None:
     orders = []
     for seed in (0, 1):
         inputs = RandomInputs(1)
-        network = training.seeded_build(lambda: networks.build("rgb", SIZES), 5)
-        training.fit(
+        network = loop.seeded_build(lambda: networks.build("rgb", SIZES), 5)
+        loop.fit(
             network, inputs, RandomInputs(2), recipe=RECIPE, seed=seed, device=CPU, on_epoch=lambda e: None
         )
         orders.append(inputs.asked[:3])
@@ -117,7 +123,7 @@ def test_another_seed_changes_weights_and_order() -> None:
 def test_initial_weights_pair_by_seed() -> None:
     """Every strategy starts from the same encoders under the same seed."""
     nets = [
-        training.seeded_build(lambda name=name: networks.build(name, SIZES), 7)
+        loop.seeded_build(lambda name=name: networks.build(name, SIZES), 7)
         for name in ("addition", "hadamard")
     ]
     for left, right in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
@@ -131,7 +137,7 @@ def test_best_epoch_is_kept() -> None:
     network = networks.build("addition", SIZES)
     network.load_state_dict(outcome.best)
     inputs = RandomInputs(2)
-    logits = training.predict(network.to(memory_format=torch.channels_last), inputs, 4, CPU)
+    logits = inference.predict(network.to(memory_format=torch.channels_last), inputs, 4, CPU)
     assert mean_loss(logits, inputs.labels) == pytest.approx(min(losses), abs=1e-6)
 
 
@@ -145,7 +151,7 @@ def test_losses_are_means_per_sample() -> None:
         def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
             return lidar
 
-    logits = training.predict(Second(), inputs, batch_size=4, device=CPU)
+    logits = inference.predict(Second(), inputs, batch_size=4, device=CPU)
     expected = (4 * math.log(2) + math.log1p(math.exp(5))) / 5
     assert mean_loss(logits, inputs.labels) == pytest.approx(expected)
 
@@ -154,24 +160,24 @@ def test_losses_equal_torchs() -> None:
     binary = torch.tensor([[0.5], [-1.0]])
     labels = torch.tensor([1, 0])
     expected = nn.BCEWithLogitsLoss()(binary[:, 0], labels.float())
-    assert torch.equal(training.losses(binary, labels).mean(), expected)
+    assert torch.equal(losses(binary, labels).mean(), expected)
     three = torch.randn(2, 3)
-    torch.testing.assert_close(training.losses(three, labels).mean(), nn.CrossEntropyLoss()(three, labels))
+    torch.testing.assert_close(losses(three, labels).mean(), nn.CrossEntropyLoss()(three, labels))
 
 
 def mean_loss(logits: Tensor, labels: Tensor) -> float:
-    return float(training.losses(logits, labels).mean())
+    return float(losses(logits, labels).mean())
 
 
 def test_schedules() -> None:
-    one_cycle = [training.learning_rate_at(step, 100, RECIPE) for step in range(100)]
+    one_cycle = [learning_rate_at(step, 100, RECIPE) for step in range(100)]
     assert max(one_cycle) == pytest.approx(0.01, rel=0.05)
     assert one_cycle.index(max(one_cycle)) == 30
     assert one_cycle[0] < 0.001 and one_cycle[-1] < 0.0001
-    cosine = [training.learning_rate_at(step, 100, replace(RECIPE, schedule="cosine")) for step in range(100)]
+    cosine = [learning_rate_at(step, 100, replace(RECIPE, schedule="cosine")) for step in range(100)]
     assert cosine[0] == 0.01 and cosine[50] == pytest.approx(0.005) and cosine[-1] < 0.0001
     constant = replace(RECIPE, schedule="constant")
-    assert {training.learning_rate_at(step, 100, constant) for step in range(100)} == {0.01}
+    assert {learning_rate_at(step, 100, constant) for step in range(100)} == {0.01}
 
 
 def test_frozen_nets_stay_frozen() -> None:
@@ -182,9 +188,9 @@ def test_frozen_nets_stay_frozen() -> None:
 
 
 def test_divergence_is_an_error() -> None:
-    with pytest.raises(training.Diverged, match=r"^epoch 1, batch \d of 3: the training loss is (nan|inf)"):
+    with pytest.raises(loop.Diverged, match=r"^epoch 1, batch \d of 3: the training loss is (nan|inf)"):
         trained(0, replace(RECIPE, learning_rate=1e30, schedule="constant"))
-    with pytest.raises(training.Diverged, match=r"^epoch \d, batch \d of 3: the training loss explodes"):
+    with pytest.raises(loop.Diverged, match=r"^epoch \d, batch \d of 3: the training loss explodes"):
         trained(0, replace(RECIPE, learning_rate=10.0, schedule="constant", epochs=20))
 
 
@@ -194,8 +200,8 @@ def test_no_memory_is_an_error() -> None:
             torch.empty(2**60)
             return super().batch(indices)
 
-    with pytest.raises(training.OutOfMemory, match=r"^epoch 1, batch 1 of 3$"):
-        training.fit(
+    with pytest.raises(loop.OutOfMemory, match=r"^epoch 1, batch 1 of 3$"):
+        loop.fit(
             networks.build("rgb", SIZES),
             Greedy(1),
             RandomInputs(2),
@@ -218,13 +224,13 @@ EVERYTHING = replace(
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=5), EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("name", ["addition", "lidar", "mmtm", "late_finetuned"])
-def test_interrupted_run_ends_the_same(name: str, recipe: Recipe, tmp_path: Path) -> None:
+def test_interrupted_run_ends_the_same(name: str, recipe: TrainConfig, tmp_path: Path) -> None:
     """Stopped after every epoch, written, read in another network, continued."""
     expected = trained(3, recipe, name)
     files = Scratch(tmp_path)
     for epoch in range(1, recipe.epochs):
 
-        def stop(run: Run, epoch: int = epoch) -> None:
+        def stop(run: TrainState, epoch: int = epoch) -> None:
             files.save(3, run)
             if len(run.history) == epoch:
                 raise KeyboardInterrupt
@@ -253,7 +259,7 @@ def test_without_decay_it_is_adam() -> None:
     """The notebook's optimizer, bit for bit."""
     recipe = replace(RECIPE, epochs=1, schedule="constant")
     devices.prepare_process(threads=1)
-    network = training.seeded_build(lambda: networks.build("addition", SIZES), 3)
+    network = loop.seeded_build(lambda: networks.build("addition", SIZES), 3)
     network.to(memory_format=torch.channels_last)
     inputs, optimizer = RandomInputs(1), torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
     for indices in torch.randperm(10, generator=torch.Generator().manual_seed(3)).split(4):
@@ -278,8 +284,8 @@ def test_patience() -> None:
 
 def test_class_weights() -> None:
     labels = torch.tensor([0, 0, 0, 2])
-    assert training.class_weights(labels, 3, "none").tolist() == [1, 1, 1]
-    weights = training.class_weights(labels, 3, "balanced")
+    assert class_weights(labels, 3, "none").tolist() == [1, 1, 1]
+    weights = class_weights(labels, 3, "balanced")
     assert weights.tolist() == pytest.approx([2 / 3, 0, 2])
     assert float(weights[labels].mean()) == pytest.approx(1)
 
@@ -307,11 +313,11 @@ def test_workers() -> None:
     train = params.load(ROOT / "params.yaml").train
 
     def count(setting: int | str, num_seeds: int, device: str = "cpu") -> int:
-        return seeds.chosen(replace(train, workers=setting), num_seeds, torch.device(device)).count
+        return parallel.chosen(replace(train, workers=setting), num_seeds, torch.device(device)).count
 
     assert count("auto", 1) == 1
     assert count(3, 8) == 3
     assert count(8, 2) == 2
     assert count("auto", 8, "cuda") == 1
     with pytest.raises(UserError, match=r"train\.scheduler"):
-        seeds.chosen(replace(train, backend="dask"), 1, CPU)
+        parallel.chosen(replace(train, backend="dask"), 1, CPU)

@@ -17,17 +17,23 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
 
 PATH = Path("params.yaml")
-SENSORS = ("rgb", "lidar")
-TITLES = {"rgb": "RGB", "lidar": "LiDAR"}  # of the sensors, for people
+
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+
+
 _group = dataclass(frozen=True, kw_only=True, config=_STRICT)
 
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
 Positive = Annotated[float, Field(gt=0)]
+
+
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -38,10 +44,18 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Ascending = AfterValidator(_ascending)
+
+
 Count = Annotated[int, Field(ge=1)]
+
+
 # Names become file names and stage names, so they keep to what both can hold.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 Names = Annotated[list[Name], Field(min_length=1)]
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -206,7 +220,11 @@ def _five(text: object) -> tuple[float, ...]:
 
 
 Five = BeforeValidator(_five)
+
+
 Strengths = Annotated[tuple[NotNegative, ...], Five]
+
+
 Shares = Annotated[tuple[Fraction, ...], Five]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
-from stages.lib import metrics
+from stages.lib.evaluation import metrics
 from stages.lib.evaluation.predictions import SplitPredictions
 
 _TEMPERATURES = (0.05, 20.0)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib import statistics
-from stages.lib.evaluation.evaluations import Probes
-from stages.lib.params import SENSORS
-from stages.lib.statistics import Interval
+from stages.lib.core.names import SENSORS
+from stages.lib.evaluation.results import Probes
+from stages.lib.statistics import intervals
+from stages.lib.statistics.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,11 @@ def uses(probes: list[Probes], confidence: float, margin: float) -> dict[str, Se
             ),
         }
         found[sensor] = SensorUse(
-            lost_missing=statistics.interval_over_seeds(lost["missing"], confidence),
+            lost_missing=intervals.interval_over_seeds(lost["missing"], confidence),
             lost_shuffled=(
-                statistics.interval_over_seeds(lost["shuffled"], confidence)
-                if len(lost["shuffled"])
-                else None
+                intervals.interval_over_seeds(lost["shuffled"], confidence) if len(lost["shuffled"]) else None
             ),
-            shapley=statistics.interval_over_seeds(values[sensor], confidence),
+            shapley=intervals.interval_over_seeds(values[sensor], confidence),
             is_ignored=all(abs(part.mean()) < margin for part in lost.values() if len(part)),
             is_used=any(_is_lost(part, confidence, margin) for part in lost.values() if len(part)),
         )
@@ -62,7 +60,7 @@ def uses(probes: list[Probes], confidence: float, margin: float) -> dict[str, Se
 
 
 def _is_lost(lost: Float[np.ndarray, "S"], confidence: float, margin: float) -> bool:
-    interval = statistics.interval_over_seeds(lost, confidence)
+    interval = intervals.interval_over_seeds(lost, confidence)
     return bool(lost.mean() >= margin if interval.low is None else interval.low > 0)
 
 

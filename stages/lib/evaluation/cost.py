@@ -13,10 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.lib import networks
-from stages.lib.evaluation.evaluations import Cost
-from stages.lib.networks import Architecture, LateNet
-from stages.lib.training import devices
+from stages.lib.evaluation.results import Cost
+from stages.lib.models import devices, networks
+from stages.lib.models.networks import Architecture, LateNet
 
 _WARM_UP = 3
 _REPETITIONS = 50

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from stages.lib import metrics
-from stages.lib.evaluation.evaluations import Metrics
-from stages.lib.store.groups import Group
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
+from stages.lib.evaluation import metrics
+from stages.lib.evaluation.metrics import Metrics
+from stages.lib.tensors.groups import CachedGroup
 
 FOLDER = Path("reports/predictions")
 
@@ -28,7 +28,7 @@ class Predictions:
 
     seed: int
     split: str
-    groups: list[Group]
+    groups: list[CachedGroup]
     logits: Float[np.ndarray, "N K"]
 
     @property

@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from stages.lib.core.errors import UserError
 from stages.lib.evaluation.states import Features, State
-from stages.lib.terminal import UserError
 
 FOLDER = Path("data/logits")
 _MEND = "; `dvc repro` evaluates that sensor's nets first"

@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stages.lib.core.names import SENSORS
 from stages.lib.evaluation.corruptions import CORRUPTIONS
-from stages.lib.networks import FusionNet
-from stages.lib.params import SENSORS, Evaluate
-from stages.lib.store.tensors import Split
+from stages.lib.models.networks import FusionNet
+from stages.lib.params import Evaluate
+from stages.lib.tensors.split import Split
 
 MISSING = "missing"
 
@@ -121,7 +122,7 @@ def features(networks: dict[int, FusionNet], data: Data, device: torch.device, s
     return {seed: joined[tuple(map(id, blocks))] for seed, blocks in parts.items()}
 
 
-def blanks(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W"]]:
+def missing_inputs(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W"]]:
     """The inputs that stand for a missing sensor.
 
     Args:

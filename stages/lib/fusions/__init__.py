@@ -1,9 +1,8 @@
 """The fusion operators: one file each, and the file's name is the operator's name in params.yaml.
 
-A module `NAME.py` holds one class, its name in CamelCase, that derives from a class of
-networks/operators.py. Nothing registers it: the folder is the registry. This file reads source text only,
-so asking which names exist costs no import of torch. What operators share lies in networks/, which every
-model depends on.
+A module `NAME.py` holds one class, its name in CamelCase, that derives from a class of base.py. Nothing registers
+it: the folder is the registry. This file reads source text only, so asking which names exist costs no import of
+torch. What operators share lies in base.py and tokens.py, which every model depends on.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.lib.terminal import UserError
+from stages.lib.core.errors import UserError
 
 if TYPE_CHECKING:
-    from stages.lib.networks.operators import IntermediateFusion, LateFusion, StreamFusion
+    from stages.lib.fusions.base import IntermediateFusion, LateFusion, StreamFusion
 
 _FOLDER = Path(__file__).parent
+_SHARED = ("base", "tokens")  # files that hold no operator
 _KIND_OF_BASE = {
     "EarlyFusion": "early",
     "StreamFusion": "intermediate",
@@ -75,7 +75,7 @@ class Description:
     formula: str  # with the shapes of one sample
     strength: str
     limitation: str
-    parameters: str  # number of its own, as a Python expression; networks/operators.py explains its names
+    parameters: str  # number of its own, as a Python expression; base.py explains its names
     source: str
 
 
@@ -93,7 +93,7 @@ def describe(name: str) -> Description:
 
 
 def _files() -> list[str]:
-    return sorted(path.stem for path in _FOLDER.glob("[a-z]*.py"))
+    return sorted(path.stem for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _SHARED)
 
 
 def _kind(path: Path) -> str | None:
@@ -104,7 +104,7 @@ def _kind(path: Path) -> str | None:
         raise UserError(
             f"{_shown(path)}: its fusion has to be a class named {_class_name(path.stem)} that derives from "
             "IntermediateFusion, StreamFusion, EarlyFusion or LateFusion of "
-            "stages/lib/networks/operators.py"
+            "stages/lib/fusions/base.py"
         )
     return found
 

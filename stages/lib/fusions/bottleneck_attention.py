@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.networks.operators import IntermediateFusion
-from stages.lib.networks.tokens import heads, to_maps, to_tokens
+from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.fusions.tokens import heads, to_maps, to_tokens
 
 LAYERS = 2  # with a single one, neither sensor's tokens would hear of the other
 BOTTLENECKS = 4

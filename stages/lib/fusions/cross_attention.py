@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.networks.operators import IntermediateFusion
-from stages.lib.networks.tokens import heads, to_maps, to_tokens
+from stages.lib.fusions.base import IntermediateFusion
+from stages.lib.fusions.tokens import heads, to_maps, to_tokens
 
 
 class CrossAttention(IntermediateFusion):

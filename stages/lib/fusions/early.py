@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stages.lib.networks.operators import EarlyFusion
+from stages.lib.fusions.base import EarlyFusion
 
 
 class Early(EarlyFusion):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.networks.operators import IntermediateFusion
+from stages.lib.fusions.base import IntermediateFusion
 
 
 class Film(IntermediateFusion):

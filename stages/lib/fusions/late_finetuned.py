@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.lib.networks.operators import PerceptronFusion
+from stages.lib.fusions.base import PerceptronFusion
 
 
 class LateFinetuned(PerceptronFusion):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stages.lib.networks.operators import LateFusion
+from stages.lib.fusions.base import LateFusion
 
 
 class LateLinear(LateFusion):

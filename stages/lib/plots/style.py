@@ -10,13 +10,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+matplotlib.use("Agg")
+
 
 PALETTE = ["#999999", "#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # For more models than eyes can tell by colour alone (after CARTO's "Bold").

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Channels of an XYZA raster whose sign a mirror turns: x points right, z points up (lib/lidar.py).
+# Channels of an XYZA raster whose sign a mirror turns: x points right, z points up (lidar/geometry.py).
 _X, _Z = 0, 2
 
 
@@ -29,7 +29,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Draws:
+class AugmentationDraws:
     """What happens to each sample of an epoch."""
 
     mirrored: Bool[Tensor, "N"]  # left and right exchanged
@@ -39,21 +39,21 @@ class Draws:
     without_rgb: Bool[Tensor, "N"]
     without_lidar: Bool[Tensor, "N"]
 
-    def to(self, device: torch.device) -> Draws:
-        return Draws(**{name: values.to(device) for name, values in vars(self).items()})
+    def to(self, device: torch.device) -> AugmentationDraws:
+        return AugmentationDraws(**{name: values.to(device) for name, values in vars(self).items()})
 
-    def of(self, part: slice) -> Draws:
+    def of(self, part: slice) -> AugmentationDraws:
         """Those of some samples of the epoch."""
-        return Draws(**{name: values[part] for name, values in vars(self).items()})
+        return AugmentationDraws(**{name: values[part] for name, values in vars(self).items()})
 
 
-def draw(augmentation: Augmentation, num_samples: int, generator: torch.Generator) -> Draws:
+def draw(augmentation: Augmentation, num_samples: int, generator: torch.Generator) -> AugmentationDraws:
     """One epoch's draws; the generator gives the same number of values whatever is on."""
     chance = torch.rand(6, num_samples, generator=generator)
     never = torch.zeros(num_samples, dtype=torch.bool)
     span = 2 * augmentation.shift + 1
     lost = chance[4] < augmentation.sensor_dropout
-    return Draws(
+    return AugmentationDraws(
         mirrored=chance[0] < 0.5 if augmentation.flip in ("horizontal", "both") else never,
         upturned=chance[1] < 0.5 if augmentation.flip in ("vertical", "both") else never,
         down=(chance[2] * span).long() - augmentation.shift,
@@ -66,7 +66,7 @@ def draw(augmentation: Augmentation, num_samples: int, generator: torch.Generato
 def apply(
     rgb: Float[Tensor, "B C S S"],
     lidar: Float[Tensor, "B 4 S S"],
-    draws: Draws,
+    draws: AugmentationDraws,
     black: Float[Tensor, "C"],
 ) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
     """Both sensors' inputs after the draws of their samples.
@@ -87,7 +87,7 @@ def apply(
 
 
 def _moved(
-    maps: Float[Tensor, "B C S S"], draws: Draws, outside: Float[Tensor, "C"]
+    maps: Float[Tensor, "B C S S"], draws: AugmentationDraws, outside: Float[Tensor, "C"]
 ) -> Float[Tensor, "B C S S"]:
     """Each map flipped, then shifted."""
     side = maps.shape[-1]

@@ -1,0 +1,249 @@
+"""Turns the course's raw folders into a FiftyOne dataset that the pipeline takes as it is.
+
+    python -m scripts.ingest RAW OUT
+
+RAW holds a folder for each class: pictures in its rgb/, range images in metres (.npy) in its lidar/, and
+azimuth.npy and zenith.npy (radians) beside these two or above. Further folders in between do no harm.
+A picture and a scan belong together when their file names are the same but for the suffix, never by
+order; what has no counterpart, or two, is left out and listed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from stages.lib import params
+from stages.lib.core import console
+from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS, SPLITS
+from stages.lib.datasets import splits
+from stages.lib.datasets.writer import NewGroup, write
+from stages.lib.export import images
+from stages.lib.lidar import depth_image, formats, readers
+from stages.lib.lidar.formats import Angles
+from stages.lib.params import Params
+
+LEFT_OUT = "left_out.txt"
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_SCANS = (".npy",)
+_ANGLES = ("azimuth", "zenith")
+# Of the scenes, at least one each; the rest is for training.
+_SHARES = {"test": 0.15, "validation": 0.15}
+_MOST_LINES = 50  # of left out files on the terminal; the file lists all
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and a scan of the same name."""
+
+    label: str
+    stem: str
+    picture: Path
+    scan: Path
+    angles: Angles
+
+
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) != 2:
+        raise UserError("usage: python -m scripts.ingest RAW OUT")
+    raw, out = map(Path, arguments)
+    if out.exists():
+        raise UserError(f"{out}: exists already; name a new folder")
+    settings = params.load()
+    pairs, left_out = find_pairs(raw, settings.export.max_pixels)
+    split_of = assign_splits(pairs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # A folder that is there under its own name is complete.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "dataset"
+        counts = Counter[tuple[str, str]]()
+        groups = convert(pairs, split_of, folder, settings, left_out, counts)
+        first = next(groups, None)
+        if first is None:
+            raise UserError(f"{raw}: no pair can be read; the first one: {left_out[0]}")
+        shown = console.track(itertools.chain([first], groups), "converting", len(pairs), "pair")
+        write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
+        require_usable(counts, raw)
+        (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))
+        folder.rename(out)
+    tell(out, left_out, counts)
+
+
+def require_usable(counts: Counter[tuple[str, str]], raw: Path) -> None:
+    """Raises UserError unless two classes can be learned and something is left to validate on."""
+    learned = sorted(label for label, split in counts if split == "train")
+    if len(learned) < 2 or not any(split == "validation" for _, split in counts):
+        raise UserError(
+            f"{raw}: too few pairs for three splits of two classes: {sum(counts.values())} in all, "
+            f"training groups in {', '.join(learned) or 'no class'}"
+        )
+
+
+def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
+    """All pairs by class and name, and a line about each file that belongs to none."""
+    if not raw.is_dir():
+        raise UserError(f"{raw}: no such folder")
+    pairs: list[Pair] = []
+    left_out: list[str] = []
+    folders = class_folders(raw)
+    for label, folder in folders.items():
+        angles = formats.find_angles({}, raw, folder / "lidar" / "any.npy", label, max_pixels)
+        rgb = by_stem(folder / "rgb", _PICTURES, left_out)
+        scans_of = by_stem(folder / "lidar", _SCANS, left_out)
+        for stem in sorted(rgb.keys() | scans_of.keys()):
+            found = [*rgb[stem], *scans_of[stem]]
+            if len(rgb[stem]) == len(scans_of[stem]) == 1:
+                picture, scan = found
+                own = angles or formats.find_angles({}, raw, scan, label, max_pixels)
+                if own is None:
+                    raise UserError(f"{folder}: no azimuth.npy and zenith.npy here, above or in lidar/")
+                pairs.append(Pair(label, stem, picture, scan, own))
+                continue
+            if not (rgb[stem] and scans_of[stem]):
+                reason = f"no {'scan' if rgb[stem] else 'picture'} of this name"
+            else:
+                reason = f"{len(rgb[stem])} pictures and {len(scans_of[stem])} scans of this name"
+            left_out += [f"{path}: {reason}" for path in found]
+    left_out += strays(raw, folders)
+    if len({pair.label for pair in pairs}) < 2:
+        raise UserError(
+            f"{raw}: pairs of a picture and a scan of the same name in fewer than two classes; "
+            f"{len(left_out):,} files have no counterpart, such as {', '.join(left_out[:3]) or 'none'}"
+        )
+    return pairs, left_out
+
+
+def class_folders(raw: Path) -> dict[str, Path]:
+    """The folders with pictures and scans, by class; a class is named as its folder."""
+    folders: dict[str, Path] = {}
+    for rgb in sorted(raw.rglob("rgb")):
+        folder = rgb.parent
+        if not (rgb.is_dir() and (folder / "lidar").is_dir()):
+            continue
+        if folder.name in folders:
+            raise UserError(
+                f"{raw}: two folders of class '{folder.name}': {folders[folder.name]} and {folder}"
+            )
+        folders[folder.name] = folder
+    if not folders:
+        raise UserError(f"{raw}: no folder with rgb/ and lidar/ in it, such as {raw / 'cubes'}")
+    return folders
+
+
+def strays(raw: Path, folders: dict[str, Path]) -> list[str]:
+    """A line about each file that lies in no class's rgb/ or lidar/ and is no file of angles."""
+    owned = [folder / name for folder in folders.values() for name in SENSORS]
+    return [
+        f"{path}: not in rgb/ or lidar/ of a class; a class is a folder with both"
+        for path in sorted(raw.rglob("*"))
+        if path.is_file()
+        and not path.name.startswith(".")
+        and not (path.stem in _ANGLES and path.suffix in _SCANS)
+        and not any(folder in path.parents for folder in owned)
+    ]
+
+
+def by_stem(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> defaultdict[str, list[Path]]:
+    """Files at any depth by their name without suffix; other files are listed as left out."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or path.name.startswith(".") or (path.stem in _ANGLES and path.suffix in _SCANS):
+            continue
+        if path.suffix.lower() in suffixes:
+            found[path.stem].append(path)
+        else:
+            left_out.append(f"{path}: none of {', '.join(suffixes)}")
+    return found
+
+
+def assign_splits(pairs: list[Pair]) -> dict[str, str]:
+    """The split of each name, by its hash and stratified by the classes that share it.
+
+    In the course's data files of one name show one scene, first as a cube and then as a sphere; they
+    stay together.
+    """
+    labels_of = defaultdict(list)
+    for pair in pairs:
+        labels_of[pair.stem].append(pair.label)
+    stems_of = defaultdict(list)
+    for stem, labels in labels_of.items():
+        stems_of[tuple(labels)].append(stem)
+    split_of = {}
+    for stems in stems_of.values():
+        rest = splits.by_hash(stems)
+        for split, share in _SHARES.items():
+            count = max(1, round(share * len(stems))) if len(stems) >= 3 else 0
+            split_of.update(dict.fromkeys(rest[:count], split))
+            rest = rest[count:]
+        split_of.update(dict.fromkeys(rest, "train"))
+    return split_of
+
+
+def convert(
+    pairs: list[Pair],
+    split_of: dict[str, str],
+    folder: Path,
+    settings: Params,
+    left_out: list[str],
+    counts: Counter[tuple[str, str]],
+) -> Iterator[NewGroup]:
+    """Copies each picture, converts each scan to XYZA; unreadable pairs are left out and listed.
+
+    Args:
+        counts: is told of each group by class and split.
+    """
+    for pair in pairs:
+        try:
+            range_m = readers.read_npy(pair.scan, settings.export.max_pixels)
+            xyza = formats.from_range(
+                range_m, pair.angles, settings.dataset.lidar.max_range_m, str(pair.scan)
+            )
+            images.read_picture(pair.picture, settings.export.image_size, settings.export.max_pixels)
+        except UserError as error:
+            left_out += [f"{pair.picture}: unreadable pair", f"{pair.scan}: unreadable pair; {error}"]
+            continue
+        files = {
+            "rgb": folder / "data" / pair.label / f"{pair.stem}{pair.picture.suffix.lower()}",
+            "lidar_img": folder / "depth" / pair.label / f"{pair.stem}.png",
+        }
+        for path in files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pair.picture, files["rgb"])
+        Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
+        split = split_of[pair.stem]
+        counts[pair.label, split] += 1
+        yield NewGroup(pair.stem, pair.label, split, files, xyza)
+
+
+def angles_by_class(pairs: list[Pair]) -> dict[str, list[float]]:
+    """The angles as the dataset's info keeps them."""
+    info = {}
+    for pair in pairs:
+        info[f"azimuth_{pair.label}"] = pair.angles.azimuth_rad.tolist()
+        info[f"zenith_{pair.label}"] = pair.angles.zenith_rad.tolist()
+    return info
+
+
+def tell(out: Path, left_out: list[str], counts: Counter[tuple[str, str]]) -> None:
+    for line in left_out[:_MOST_LINES]:
+        print(f"left out: {line}")
+    if len(left_out) > _MOST_LINES:
+        print(f"left out: {len(left_out) - _MOST_LINES:,} more")
+    for split in SPLITS:
+        told = ", ".join(f"{count:,} {label}" for (label, of), count in counts.items() if of == split)
+        print(f"{split}: {told or 'none'}")
+    print(f"left out: {len(left_out):,} files in all, listed in {out / LEFT_OUT}")
+    print(f"wrote {out}; next: dvc exp run -S dataset.path={out} headline report")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,72 @@
+"""The worst errors of each fusion, as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from stages.lib.evaluation import metrics, predictions
+from stages.lib.lidar import depth_image
+from stages.lib.plots import errors
+from stages.lib.plots.errors import ErrorSample
+from stages.lib.plots.style import Figure
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors import samples
+from stages.lib.tensors.manifest import Manifest
+
+_MOST = 8  # errors of each model
+_MOST_IN_ALL = 48  # keeps the figure of many models small
+_MOST_GAIN = 8.0  # of a dark picture's light
+
+
+def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
+    """Of each model the samples that most of its seeds get wrong, the surest errors first."""
+    places = {group.group: place for place, group in enumerate(stored_groups.read(manifests.FOLDER, split))}
+    most = min(_MOST, max(1, _MOST_IN_ALL // len(names)))
+    found = {}
+    for name in names:
+        guess = predictions.read(name, split)
+        said = np.stack([metrics.predicted(logits) for logits in guess.logits])
+        wrong = (said != guess.labels).mean(axis=0)
+        surest = guess.losses().mean(axis=0)
+        worst = np.lexsort((-surest, -wrong))[:most]
+        found[name] = [
+            _mistake(
+                samples.read(manifests.FOLDER, manifest, split, places[guess.groups[i]]),
+                said[:, i],
+                int(guess.labels[i]),
+                manifest,
+            )
+            for i in worst
+            if wrong[i] > 0
+        ]
+    return errors.error_samples(found, most)
+
+
+def _mistake(
+    pair: tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]],
+    said: Int[np.ndarray, "seeds"],
+    label: int,
+    manifest: Manifest,
+) -> ErrorSample:
+    rgb, xyza = pair
+    told = f"{(said != label).sum()} of {len(said)} seeds"
+    taken_for = np.bincount(said[said != label]).argmax()
+    return ErrorSample(
+        picture=_brightened(samples.as_picture(rgb)),
+        depth=depth_image.depth_picture(xyza),
+        caption="\n".join(
+            [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[taken_for])}", told]
+        ),
+    )
+
+
+def _brightened(picture: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
+    """A dark picture with more light, so that people see what there is."""
+    gain = min(_MOST_GAIN, 255 / max(int(picture.max()), 1))
+    return (picture * gain).astype(np.uint8)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 12 else f"{name[:10]}..."

@@ -1,0 +1,156 @@
+"""The report's figures, drawn from the comparison."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from stages.lib.comparison import error_samples, results
+from stages.lib.comparison.compare import Comparison
+from stages.lib.core.names import SENSORS, TITLES
+from stages.lib.evaluation.results import Evaluation
+from stages.lib.models import records
+from stages.lib.params import Params
+from stages.lib.plots import accuracy, calibration, cost, learning, robustness, style
+from stages.lib.plots.accuracy import Bounds
+from stages.lib.plots.cost import ParetoPoint
+from stages.lib.plots.style import Figure
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
+
+FIGURES = Path("reports/figures")
+
+Known = TypeVar("Known")
+
+
+def draw(compared: Comparison, settings: Params, manifest: Manifest) -> dict[str, Figure | None]:
+    """Every figure by the name of its file; None for one that has nothing to show."""
+    models, fusions = settings.model_names(), settings.fusion_names()
+    return {
+        "loss_curves": draw_loss_curves(compared, models),
+        "balanced_accuracy": draw_metric_intervals(compared, models),
+        "differences": draw_differences(compared, models),
+        "pareto": draw_pareto(compared, models, fixed_costs),
+        # By itself, since it is the one figure that no repetition gives again.
+        "pareto_time": draw_pareto(compared, models, measured_costs),
+        "sensor_use": draw_sensor_use(compared, fusions),
+        "corruptions": draw_corruptions(compared, models),
+        "reliability": draw_reliability(compared, models),
+        "confusion": draw_confusions(compared, models, manifest),
+        "errors": error_samples.draw(fusions, compared.split, manifest),
+    }
+
+
+def save(figures: dict[str, Figure | None]) -> None:
+    """The comparison's own figures, and those of the data that the export has drawn."""
+    shutil.rmtree(FIGURES, ignore_errors=True)
+    FIGURES.mkdir(parents=True)
+    for name, figure in figures.items():
+        if figure is not None:
+            style.save(figure, FIGURES / f"{name}.png")
+    for path in sorted((manifests.FOLDER / manifests.PICTURES).glob("*.png")):
+        shutil.copyfile(path, FIGURES / path.name)
+
+
+def known(value: Known | None) -> Known:
+    """A value that is None for baselines only, or for metrics that no figure here shows."""
+    assert value is not None
+    return value
+
+
+def draw_loss_curves(compared: Comparison, names: list[str]) -> Figure:
+    prior = compared.models["prior"].metrics["validation"]["loss"].mean
+    return learning.loss_curves({name: records.read_history(name) for name in names}, known(prior))
+
+
+def draw_metric_intervals(compared: Comparison, names: list[str]) -> Figure:
+    summaries = {name: compared.models[name].metrics[compared.split]["balanced_accuracy"] for name in names}
+    return accuracy.metric_intervals(
+        {name: np.array(summary.values) for name, summary in summaries.items()},
+        {name: (summary.low, summary.high) for name, summary in summaries.items()},
+        chance=compared.chance,
+        label=f"balanced accuracy, {compared.split} split",
+        confidence=compared.confidence,
+    )
+
+
+def draw_differences(compared: Comparison, names: list[str]) -> Figure:
+    return accuracy.difference_matrix(
+        names,
+        {(pair.model, pair.against): pair.difference for pair in compared.pairs},
+        {(pair.model, pair.against): (pair.two_way.low, pair.two_way.high) for pair in compared.pairs},
+    )
+
+
+def draw_pareto(
+    compared: Comparison, names: list[str], costs: Callable[[Evaluation], dict[str, float]]
+) -> Figure:
+    spots = {}
+    for name in names:
+        model = compared.models[name]
+        loss = model.metrics[compared.split]["loss"]
+        spots[name] = ParetoPoint(
+            costs=costs(model.evaluation), loss=known(loss.mean), bounds=(loss.low, loss.high)
+        )
+    return cost.pareto(spots, f"{compared.split} loss (nats)")
+
+
+def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
+    return {
+        "parameters (millions)": known(evaluation.cost.parameters) / 1e6,
+        "operations a sample (MFLOP)": known(evaluation.cost.flops_m),
+    }
+
+
+def measured_costs(evaluation: Evaluation) -> dict[str, float]:
+    return {"training a seed, all epochs, a late fusion's nets too (s)": results.training_s(evaluation)}
+
+
+def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
+    uses = {name: known(compared.models[name].sensor_use) for name in names}
+    lost: dict[str, dict[str, tuple[float, Bounds]]] = {}
+    for sensor in SENSORS:
+        title = TITLES[sensor]
+        for name in names:
+            use = uses[name][sensor]
+            missing = use.lost_missing
+            lost.setdefault(f"without {title}", {})[name] = (missing.mean, (missing.low, missing.high))
+            if use.lost_shuffled is not None:
+                shuffled = use.lost_shuffled
+                lost.setdefault(f"{title} shuffled", {})[name] = (
+                    shuffled.mean,
+                    (shuffled.low, shuffled.high),
+                )
+    return robustness.sensor_use(lost, list(compared.models), compared.confidence)
+
+
+def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
+    """None where no corruptions were asked for."""
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for sensor in SENSORS:
+        for name in names:
+            for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
+                title = f"{TITLES[sensor]}: {corruption.replace('_', ' ')}"
+                curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
+    return robustness.corruption_curves(curves, names, compared.chance) if curves else None
+
+
+def draw_reliability(compared: Comparison, names: list[str]) -> Figure:
+    calibrations = {name: known(compared.models[name].calibration) for name in names}
+    return calibration.reliability(
+        {
+            name: {
+                "before": (found.before.confidence, found.before.accuracy),
+                "after": (found.after.confidence, found.after.accuracy),
+            }
+            for name, found in calibrations.items()
+        }
+    )
+
+
+def draw_confusions(compared: Comparison, names: list[str], manifest: Manifest) -> Figure:
+    return accuracy.confusions({name: compared.models[name].confusion for name in names}, manifest.classes)

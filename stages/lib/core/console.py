@@ -1,0 +1,101 @@
+"""How a command meets its user: one-line errors, an orderly stop, progress bars on a terminal and lines elsewhere.
+
+Every stage imports this one first, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from stages.lib.core import processes
+from stages.lib.core.errors import UserError
+
+# Errors of the operating system that only mean that no more can be written.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a stage's `main` on the command line's arguments; a user's error ends it with one line and exit code 1."""
+    processes.exit_with_dvc()
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        reason = error.strerror or "can hold no more"
+        print(f"error: {error.filename or 'disk'}: {reason.lower()}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        # The interpreter now waits for its helpers; Ctrl-C ends that at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def is_interactive() -> bool:
+    """Whether somebody sees a progress bar."""
+    return sys.stderr.isatty()
+
+
+def report_line(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def no_arguments(arguments: Sequence[str]) -> None:
+    """Raises UserError when a command line that takes no arguments has some."""
+    if arguments:
+        raise UserError(f"expected no arguments, not {' '.join(arguments)}")
+
+
+def single_argument(arguments: Sequence[str], meaning: str) -> str:
+    """The one argument of a command line; raises UserError when there is none or more."""
+    if len(arguments) != 1:
+        raise UserError(f"expected one argument: {meaning}")
+    return arguments[0]
+
+
+def require_choice(name: str, choices: list[str], what: str) -> None:
+    """Raises UserError, with the choices, unless the name is one of them."""
+    if name not in choices:
+        raise UserError(f"unknown {what} '{name}'; params.yaml lists {', '.join(choices)}")
+
+
+T = TypeVar("T")
+
+LINE_EVERY_S = 20  # of a seed, where the output is no terminal
+
+
+@contextmanager
+def timed(label: str) -> Iterator[None]:
+    """Tells at the end how long a step took that has no progress to show."""
+    start_s = time.perf_counter()
+    yield
+    report_line(f"{label}: {time.perf_counter() - start_s:.1f} s")
+
+
+def track(items: Iterable[T], label: str, total: int | None = None, unit: str = "item") -> Iterable[T]:
+    """Iterates with a progress bar; where the output is no terminal, one line at the end."""
+    interactive = is_interactive()
+    start_s = time.perf_counter()
+    bar = tqdm(items, desc=label, total=total, unit=f" {unit}s", disable=not interactive)
+    count = 0
+    for item in bar:
+        yield item
+        count += 1
+    if not interactive:
+        units = unit if count == 1 else f"{unit}s"
+        report_line(f"{label}: {count:,} {units} in {time.perf_counter() - start_s:.1f} s")

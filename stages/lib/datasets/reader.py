@@ -1,0 +1,286 @@
+"""Reads FiftyOne datasets.
+
+FiftyOne is imported on first use, since that starts its database. So its objects, `fo.Dataset` and the like, are
+`Any` to the type checker, as they would be anyway: FiftyOne has no types.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bson import ObjectId
+
+from stages.lib.core import console
+from stages.lib.core.errors import UserError, first_line, require_short, shortened
+from stages.lib.core.names import SPLITS
+from stages.lib.datasets import database
+from stages.lib.datasets.validation import DataChecks
+from stages.lib.params import Dataset as DatasetParams
+
+
+@dataclass(frozen=True)
+class DatasetGroup:
+    """One group of a dataset that carries a split's tag."""
+
+    key: str  # the picture's path inside the dataset folder, without suffix
+    scene: str
+    label: str
+    split: str  # of its tag: "train", "validation" or "test"
+    # Paths as text, since making a Path of each would take half as long as reading the documents.
+    picture: str
+    scan: str  # media file of the LiDAR slice
+    lidar_id: ObjectId  # FiftyOne's id of the LiDAR slice's sample
+
+
+class GroupReader:
+    """The labelled groups of a loaded dataset, sorted by key."""
+
+    def __init__(self, dataset: Any, settings: DatasetParams, checks: DataChecks) -> None:
+        """Reads everything but pictures and scans.
+
+        Args:
+            checks: is told what is wrong with single groups; those are left out.
+
+        Raises:
+            UserError: when a slice, a field or a split is missing.
+        """
+        self._dataset = dataset
+        self._settings = settings
+        self._checks = checks
+        self._split_of_tag = {getattr(settings.splits, split): split for split in SPLITS}
+        self._folder = Path(os.path.abspath(settings.path))
+        self._real_folder = Path(os.path.realpath(settings.path))
+        self._is_inside: dict[str, bool] = {}  # by folder: resolving each file would take ten times as long
+        self._check_schema()
+        self.groups = self._read_groups()
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the dataset's author stored about it as a whole."""
+        return self._dataset.info
+
+    def fields(self, groups: list[DatasetGroup]) -> list[object]:
+        """The LiDAR field of these groups as stored: bytes of a compressed array, if it is one at all."""
+        name = self._settings.lidar.field
+        if name is None:
+            return [None] * len(groups)
+        stored_as = self._stored_as(name)
+        ids = [group.lidar_id for group in groups]
+        # FiftyOne itself would decode the arrays, however large they claim to be.
+        documents = self._dataset._sample_collection.find({"_id": {"$in": ids}}, {stored_as: 1})
+        values = {document["_id"]: document.get(stored_as) for document in documents}
+        return [values.get(id_) for id_ in ids]
+
+    def _check_schema(self) -> None:
+        settings, dataset = self._settings, self._dataset
+        if dataset.media_type != "group":
+            raise UserError(
+                f"{settings.path}: media type is '{dataset.media_type}'; a grouped dataset with an RGB "
+                "and a LiDAR slice is needed"
+            )
+        slices = dataset.group_slices
+        for key, name in (("rgb", settings.rgb.slice), ("lidar", settings.lidar.slice)):
+            if name not in slices:
+                raise UserError(
+                    f"{settings.path}: no group slice '{name}' (dataset.{key}.slice); "
+                    f"its slices are {', '.join(slices)}"
+                )
+        fields = dataset.get_field_schema()
+        listed = ", ".join(sorted(fields))
+        for key, field in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
+            if field is not None and field not in fields:
+                raise UserError(
+                    f"{settings.path}: no field '{field}' (dataset.{key}); its fields are {listed}"
+                )
+        label_type = getattr(fields[settings.label_field], "document_type", None)
+        if label_type is not database.connect().Classification:
+            raise UserError(
+                f"{settings.path}: field '{settings.label_field}' (dataset.label_field) is no "
+                "fo.Classification"
+            )
+        if settings.scene_field is not None and settings.scene_field not in fields:
+            self._checks.note(
+                f"no field '{settings.scene_field}' (dataset.scene_field): every group counts as a "
+                "scene of its own, so related groups may stand on both sides of a split"
+            )
+
+    def _read_groups(self) -> list[DatasetGroup]:
+        settings = self._settings
+        pictures, scans = self._read_samples()
+        groups: dict[str, DatasetGroup] = {}
+        untagged: set[str] = set()
+        num_untagged = 0
+        for group_id in dict.fromkeys([*pictures, *scans]):
+            samples = [part[group_id] for part in (pictures, scans) if group_id in part]
+            tags = {tag for sample in samples for tag in sample["tags"]}
+            if tags.isdisjoint(self._split_of_tag):
+                num_untagged += 1
+                untagged |= tags or {"no tag"}
+                continue
+            group = self._read_group(pictures.get(group_id), scans.get(group_id), tags)
+            if group is None:
+                continue
+            if group.key in groups:
+                place = f"{settings.path}: {group.key}"
+                self._checks.error("picture of several groups", f"{place}: belongs to several groups")
+            else:
+                groups[group.key] = group
+        if not {"train", "validation"} <= {group.split for group in groups.values()}:
+            # Were all of a split's groups faulty, their faults explain it better than "empty".
+            self._checks.raise_errors()
+        self._require_splits(list(groups.values()))
+        if num_untagged:
+            self._tell_untagged(list(groups.values()), num_untagged, sorted(untagged))
+        # FiftyOne's own order is that of its database; the key's order is the same everywhere.
+        return [groups[key] for key in sorted(groups)]
+
+    def _tell_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
+        """Groups without a split's tag are left out; if that is all that might be a test split, stop."""
+        settings = self._settings
+        names = ", ".join(shortened(tag) for tag in tags[:20])
+        left_out = f"{count:,} groups carry no split's tag (dataset.splits); their tags are {names}"
+        if not any(group.split == "test" for group in groups):
+            raise UserError(
+                f"{settings.path}: no group carries the tag '{settings.splits.test}' "
+                f"(dataset.splits.test), but {left_out}"
+            )
+        self._checks.note(f"{left_out}; they were left out")
+
+    def _read_group(
+        self, picture: dict[str, Any] | None, scan: dict[str, Any] | None, tags: set[str]
+    ) -> DatasetGroup | None:
+        """A group from its two samples and their tags; None when it is faulty."""
+        settings, checks = self._settings, self._checks
+        samples = [sample for sample in (picture, scan) if sample is not None]
+
+        def fault(kind: str, text: str) -> None:
+            place = f"{settings.path}: group of {shortened(samples[0]['filepath'], 200)}"
+            checks.error(kind, f"{place}: {text}")
+
+        splits = sorted(self._split_of_tag[tag] for tag in tags & self._split_of_tag.keys())
+        if len(splits) > 1:
+            fault("several splits", f"in several splits at once: {', '.join(splits)}")
+            return None
+        if picture is None or scan is None:
+            key, name = ("rgb", settings.rgb.slice) if picture is None else ("lidar", settings.lidar.slice)
+            fault("missing slice", f"no sample in slice '{name}' (dataset.{key}.slice)")
+            return None
+        labels = {sample["label"] for sample in samples if sample["label"]}
+        if not labels:
+            fault("missing label", f"no label in '{settings.label_field}' (dataset.label_field)")
+            return None
+        if len(labels) > 1:
+            some = " and ".join(f"'{shortened(label)}'" for label in sorted(labels))
+            fault("contradicting labels", f"its slices are labelled {some}")
+            return None
+        try:
+            paths = (self._inside(picture["filepath"]), self._inside(scan["filepath"]))
+            scenes = [sample["scene"] for sample in samples if sample["scene"] is not None]
+            key = os.path.splitext(samples[0]["filepath"].removeprefix(f"{self._folder}{os.sep}"))[0]
+            scene = str(scenes[0]) if scenes else key
+            require_short([*labels, scene, key], f"{settings.path}: group of {key[:80]}: text")
+        except UserError as error:
+            checks.error("refused", str(error))
+            return None
+        return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, lidar_id=scan["id"])
+
+    def _inside(self, path: str) -> str:
+        """The path itself, unless it leaves the dataset's folder, as a hostile dataset's might."""
+        folder = os.path.dirname(path)
+        if folder not in self._is_inside:
+            self._is_inside[folder] = Path(os.path.realpath(folder)).is_relative_to(self._real_folder)
+        inside = self._is_inside[folder]
+        if os.path.islink(path):
+            inside = Path(os.path.realpath(path)).is_relative_to(self._real_folder)
+        if not (inside or self._settings.allow_external_media):
+            raise UserError(
+                f"{self._settings.path}: media file {shortened(path, 200)} lies outside the dataset's folder; "
+                "set dataset.allow_external_media: true if you trust it"
+            )
+        return path
+
+    def _read_samples(self) -> tuple[dict[ObjectId, dict[str, Any]], dict[ObjectId, dict[str, Any]]]:
+        """Light values of the samples of both slices, by group."""
+        settings, group = self._settings, self._dataset.group_field
+        label, scene = self._stored_as(settings.label_field), self._stored_as(settings.scene_field)
+        # Straight from the database: FiftyOne's own way of reading values takes three times as long.
+        wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, f"{label}.label", scene]), 1)
+        slices: dict[str, dict[ObjectId, dict[str, Any]]] = {settings.rgb.slice: {}, settings.lidar.slice: {}}
+        for document in self._dataset._sample_collection.find({}, wanted):
+            membership = document.get(group) or {}
+            if membership.get("name") in slices:
+                slices[membership["name"]][membership["_id"]] = {
+                    "id": document["_id"],
+                    "filepath": document["filepath"],
+                    "tags": document.get("tags") or [],
+                    "label": (document.get(label) or {}).get("label"),
+                    "scene": document.get(scene) if scene else None,
+                }
+        return slices[settings.rgb.slice], slices[settings.lidar.slice]
+
+    def _stored_as(self, name: str | None) -> str | None:
+        """A field's name in the database; None for a field that is not there."""
+        field = self._dataset.get_field(name) if name else None
+        return field and (field.db_field or name)
+
+    def _require_splits(self, groups: list[DatasetGroup]) -> None:
+        settings = self._settings
+        found = {group.split for group in groups}
+        skipped = [f"{count:,} {kind}" for kind, count in self._checks.skipped().items()]
+        left_out = f"; left out as faulty: {', '.join(skipped)}" if skipped else ""
+        for split in ("train", "validation"):
+            if split not in found:
+                tags = ", ".join(sorted(self._dataset.distinct("tags"))) or "none"
+                raise UserError(
+                    f"{settings.path}: the {split} split is empty: no group carries the tag "
+                    f"'{getattr(settings.splits, split)}' (dataset.splits.{split}) and can be used; its tags are "
+                    f"{tags}{left_out}"
+                )
+        classes = sorted({group.label for group in groups if group.split == "train"})
+        if len(classes) < 2:
+            raise UserError(
+                f"{settings.path}: the training split holds one class only ('{shortened(classes[0])}' in "
+                f"field '{settings.label_field}', dataset.label_field); at least two are needed"
+            )
+
+
+@contextmanager
+def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]:
+    """Loads a FiftyOneDataset folder into a temporary database entry, and removes it at the end.
+
+    Raises:
+        UserError: when the folder is missing, is no FiftyOneDataset or does not fit the settings.
+    """
+    folder = Path(settings.path)
+    require_dataset_folder(folder)
+    fo = database.connect()
+    try:
+        with console.timed(f"importing {folder} into FiftyOne"):
+            dataset = fo.Dataset.from_dir(
+                dataset_dir=str(folder),
+                dataset_type=fo.types.FiftyOneDataset,
+                progress=console.is_interactive(),
+            )
+    except Exception as error:  # FiftyOne raises whatever its parsers raise
+        raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
+    try:
+        yield GroupReader(dataset, settings, checks)
+    finally:
+        dataset.delete()
+
+
+def require_dataset_folder(folder: Path) -> None:
+    """Raises UserError unless the folder has the files of a FiftyOneDataset."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder (dataset.path)")
+    missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{folder}: no FiftyOneDataset (dataset.path): {' and '.join(missing)} missing; "
+            "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
+        )

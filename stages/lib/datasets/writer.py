@@ -1,0 +1,103 @@
+"""Writes FiftyOne datasets whose bytes depend on their content alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.datasets import database
+
+
+@dataclass(frozen=True)
+class NewGroup:
+    """One group to write; all paths lie below the dataset's folder."""
+
+    scene: str
+    label: str
+    split: str
+    files: dict[str, Path]  # media file of each slice
+    xyza: np.ndarray  # 4 x H x W, stored with slice `lidar_img`
+
+
+def write(
+    folder: Path, name: str, groups: Iterable[NewGroup], seed: int, info: dict[str, Any] | None = None
+) -> None:
+    """Writes a FiftyOneDataset around existing media, with a slice for each of a group's files.
+
+    The same groups and seed give the same bytes: ids, time stamps and random keys, which FiftyOne
+    draws anew each time, are replaced by ones drawn from the seed.
+
+    Args:
+        info: what is stored about the dataset as a whole.
+    """
+    fo = database.connect()
+    dataset = fo.Dataset()
+    try:
+        dataset.add_group_field("group", default="rgb")
+        dataset.info = info or {}
+        dataset.add_samples(itertools.chain.from_iterable(map(_samples, groups)))
+        dataset.export(
+            export_dir=str(folder),
+            dataset_type=fo.types.FiftyOneDataset,
+            export_media=False,
+            rel_dir=str(folder.resolve()),
+        )
+    finally:
+        dataset.delete()
+    _make_reproducible(folder, name, seed)
+
+
+def _samples(group: NewGroup) -> Iterator[Any]:
+    fo = database.connect()
+    membership = fo.Group()
+    for slice_name, path in group.files.items():
+        sample = fo.Sample(
+            filepath=str(path.resolve()),
+            tags=[group.split],
+            group=membership.element(slice_name),
+            ground_truth=fo.Classification(label=group.label),
+            scene=group.scene,
+        )
+        if slice_name == "lidar_img":
+            sample["xyza"] = group.xyza
+        yield sample
+
+
+def _make_reproducible(folder: Path, name: str, seed: int) -> None:
+    """Rewrites what FiftyOne drew at random or took from the clock, in both files alike."""
+    rng = random.Random(seed)
+    new_ids: dict[str, str] = {}
+
+    def rewritten(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rewritten(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"$oid"}:
+            old = value["$oid"]
+            new_ids.setdefault(old, f"{rng.getrandbits(96):024x}")
+            return {"$oid": new_ids[old]}
+        if value.keys() == {"$date"}:
+            return {"$date": "2025-01-01T00:00:00Z"}
+        return {
+            key: rng.random() if key == "_rand" and isinstance(item, float) else rewritten(item)
+            for key, item in value.items()
+        }
+
+    for file in ("metadata.json", "samples.json"):
+        path = folder / file
+        content = rewritten(json.loads(path.read_text()))
+        if file == "metadata.json":
+            content |= {"name": name, "slug": re.sub(r"[^a-z0-9]+", "-", name.lower())}
+            # FiftyOne keeps its fields in a set, whose order changes from process to process.
+            content["sample_fields"].sort(key=lambda field: field["name"])
+            content["sample_collection_name"] = f"samples.{content['_id']['$oid']}"
+        path.write_text(json.dumps(content))

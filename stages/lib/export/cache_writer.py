@@ -1,0 +1,149 @@
+"""Finishes a tensor cache, whose shards decoding writes: the table of groups, the manifest's content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.lib.core.names import SPLITS
+from stages.lib.export import shards
+from stages.lib.export.decode import Written
+from stages.lib.export.group_stats import Inspection
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors.groups import CachedGroup
+from stages.lib.tensors.manifest import Manifest, Normalization
+
+
+class _Colors:
+    """Running mean and deviation of the colours over the training pictures, in float64."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(0)
+        self._squares = np.zeros(0)
+        self._pixels = 0
+
+    def add(self, facts: Inspection) -> None:
+        sums, squares = facts.color_sums
+        self._sums = self._sums + sums if self._pixels else sums
+        self._squares = self._squares + squares if self._pixels else squares
+        self._pixels += facts.num_pixels
+
+    def normalization(self, num_channels: int) -> Normalization:
+        """Mean and deviation; a channel of alpha, whose spread says nothing, is left as it is."""
+        mean = self._sums / max(self._pixels, 1)
+        variance = self._squares / max(self._pixels, 1) - mean**2
+        # A channel that never varies has nothing to scale by.
+        std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0)), 1.0)
+        untouched = num_channels - len(mean)
+        return Normalization([*mean.tolist(), *[0.0] * untouched], [*std.tolist(), *[1.0] * untouched])
+
+
+class Writer:
+    """Keeps the story of the groups in a cache's shards, which other processes write."""
+
+    def __init__(self, folder: Path, classes: list[str]) -> None:
+        """`classes`: all labels in sorted order."""
+        self._folder = folder
+        self._classes = classes
+        self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
+        self._rejected: dict[str, list[int]] = defaultdict(list)
+        self._groups: dict[str, list[CachedGroup]] = {split: [] for split in SPLITS}
+        self._digests: dict[str, str] = {}
+        self._colors = _Colors()
+        self._relief_squares = 0.0
+
+    def add(self, split: str, key: str, scene: str, label: str, written: Written) -> None:
+        """A group that lies in a shard; groups come in the order of their rows."""
+        facts = written.facts
+        index = self._classes.index(label)
+        self._groups[split].append(CachedGroup(split, key, scene, index, facts.returns, facts.mean_range_m))
+        story = [key, scene, label, split, facts.picture_digest, facts.scan_digest]
+        self._digests[key] = hashlib.sha256("\0".join(story).encode()).hexdigest()
+        if split == "train":
+            self._colors.add(facts)
+            self._relief_squares += facts.relief_squares
+        if written.shard not in self._shards[split]:
+            self._shards[split].append(written.shard)
+
+    def reject(self, written: Written) -> None:
+        """A group that lies in a shard and is to be taken out of it."""
+        self._rejected[written.shard].append(written.row)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Groups by split and class."""
+        return {split: self._count_classes(split) for split in SPLITS}
+
+    def close(
+        self,
+        *,
+        source: str,
+        channels: int,
+        image_size: int,
+        orientation: str,
+        orientation_fits: dict[str, float],
+        field_of_view_deg: dict[str, list[float]] | None,
+        normalize: bool,
+        warnings: list[str],
+    ) -> Manifest:
+        """Takes out rejected groups, writes the table of groups; gives the manifest, still to be saved.
+
+        Args:
+            channels: of colour.
+        """
+        for shard, rows in self._rejected.items():
+            shards.drop(self._folder / shard, rows)
+        _write_groups([group for split in SPLITS for group in self._groups[split]], self._folder)
+        lines = [f"{key} {self._digests[key]}" for key in sorted(self._digests)]
+        return Manifest(
+            source=source,
+            digest=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            classes=self._classes,
+            counts=self.counts(),
+            scenes={split: len({group.scene for group in self._groups[split]}) for split in SPLITS},
+            channels={"rgb": channels, "lidar": 4},
+            image_size=image_size,
+            orientation=orientation,
+            orientation_fits=orientation_fits,
+            field_of_view_deg=field_of_view_deg,
+            normalized=normalize,
+            statistics={
+                "rgb": self._colors.normalization(channels),
+                "lidar": self._lidar_normalization(image_size),
+            },
+            shards=self._shards,
+            warnings=[*warnings, *self._unseen_classes()],
+        )
+
+    def _lidar_normalization(self, image_size: int) -> Normalization:
+        """One scale for x, y and z, so that shapes are not stretched; the mask stays as it is.
+
+        As with the colours, whose background is black, it is the deviation over all cells: those
+        without a return count as zero.
+        """
+        num_values = 3 * image_size**2 * len(self._groups["train"])
+        scale = float(np.sqrt(self._relief_squares / num_values))
+        return Normalization([0.0] * 4, [*[scale if scale > 0 else 1.0] * 3, 1.0])
+
+    def _unseen_classes(self) -> list[str]:
+        """Warnings about classes that no model can learn."""
+        learned = self._count_classes("train")
+        return [
+            f"class '{name}' has no training group, so no model can learn it; it weighs on every loss"
+            for name in self._classes
+            if not learned[name]
+        ]
+
+    def _count_classes(self, split: str) -> dict[str, int]:
+        counted = Counter(group.label for group in self._groups[split])
+        return {name: counted[index] for index, name in enumerate(self._classes)}
+
+
+def _write_groups(groups: list[CachedGroup], folder: Path) -> None:
+    columns = CachedGroup.__dataclass_fields__
+    table = pa.table({name: [getattr(group, name) for group in groups] for name in columns})
+    pq.write_table(table, folder / stored_groups.FILE)

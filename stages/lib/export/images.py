@@ -1,0 +1,99 @@
+"""From a user's picture file, which nobody vouches for, to a tensor of the cache.
+
+H, W = height and width as found;  S = side of the cache's square tensors;  C = colour channels
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps
+
+from stages.lib.core.errors import UserError, first_line
+from stages.lib.export.group_stats import digest_of
+
+# Decoders of rarer formats are seldom tested against hostile files.
+FORMATS = ("PNG", "JPEG")
+# Modes that become grey (1 channel), RGB (3) or RGBA (4); 16-bit greys are scaled down first.
+_TARGET_OF_MODE = {"1": "L", "L": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
+_TARGET_OF_MODE |= {"CMYK": "RGB", "YCbCr": "RGB"}
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the cache holds it."""
+
+    rgb: UInt8[np.ndarray, "C S S"]
+    # Of the pixels as found, where those of the cache are fewer or coarser: a change of one must not go unseen.
+    digest: str | None
+
+
+def read_picture(path: Path | str, size: int, max_pixels: int) -> Picture:
+    """A picture as channels first: grey (1 channel), RGB (3) or RGBA (4), 8 bits.
+
+    The longer side is resized to `size` (Lanczos, anti-aliased) and the shorter one in proportion;
+    black margins, equally wide, complete the square. A JPEG is turned as its EXIF entry says.
+
+    Args:
+        max_pixels: pictures that declare more are refused before they are decoded.
+
+    Raises:
+        UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: no regular file")
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
+            if file.width * file.height > max_pixels:
+                raise UserError(
+                    f"{path}: {file.width} x {file.height} pixels; more than export.max_pixels ({max_pixels:,})"
+                )
+            sixteen_bits = np.asarray(file) if file.mode in _SIXTEEN_BIT else None
+            picture = _eight_bits(file, path)
+            if file.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                picture = ImageOps.exif_transpose(picture)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: more pixels than export.max_pixels ({max_pixels:,})") from None
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads to
+        raise UserError(f"{path}: unreadable picture, no PNG or JPEG ({first_line(error)})") from None
+    digest = None
+    if sixteen_bits is not None:
+        digest = digest_of(sixteen_bits)
+    elif picture.size != (size, size):
+        digest = digest_of(np.asarray(picture))
+    if picture.size != (size, size):
+        picture = _fitted(picture, size)
+    return Picture(np.moveaxis(np.atleast_3d(np.asarray(picture)), -1, 0), digest)
+
+
+def _eight_bits(file: Image.Image, path: Path | str) -> Image.Image:
+    """The decoded picture in mode L, RGB or RGBA."""
+    if file.mode in _SIXTEEN_BIT:
+        values = np.asarray(file, dtype=np.int64)
+        return Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
+    if file.mode not in _TARGET_OF_MODE:
+        raise UserError(f"{path}: pictures of mode {file.mode} are not supported; grey, RGB and RGBA are")
+    has_transparency = file.mode in ("RGB", "P") and "transparency" in file.info
+    if _TARGET_OF_MODE[file.mode] == file.mode and not has_transparency:
+        file.load()
+        return file
+    return file.convert("RGBA" if has_transparency else _TARGET_OF_MODE[file.mode])
+
+
+def _fitted(picture: Image.Image, size: int) -> Image.Image:
+    scale = size / max(picture.size)
+    fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(fitted, Image.Resampling.LANCZOS)
+    square = Image.new(picture.mode, (size, size))
+    square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return square

@@ -1,0 +1,76 @@
+"""Figures of models whose sensors are missing, shuffled or corrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from stages.lib.plots import panels
+from stages.lib.plots.accuracy import Bounds
+from stages.lib.plots.style import colors
+
+
+def sensor_use(
+    lost: dict[str, dict[str, tuple[float, Bounds]]], names: list[str], confidence: float
+) -> Figure:
+    """How much balanced accuracy each fusion loses in each case, in points.
+
+    Args:
+        lost: by case, such as "without RGB", and fusion: the mean loss and its interval.
+        names: all models, in order.
+        confidence: level of the intervals.
+    """
+    cases = list(lost)
+    fusions = list(next(iter(lost.values())))
+    palette = colors(names)
+    figure, axes = panels.grid(len(cases), 4, 0.34 * len(fusions) + 0.9, sharex=True, sharey=True)
+    places = np.arange(len(fusions))[::-1]
+    for axis, case in zip(axes, cases, strict=True):
+        for place, name in zip(places, fusions, strict=True):
+            mean, (low, high) = lost[case][name]
+            axis.barh(place, 100 * mean, color=palette[name], alpha=0.6, height=0.65)
+            if low is not None and high is not None:
+                axis.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1.2)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_title(case)
+        axis.set_ylim(-0.6, len(fusions) - 0.4)
+        axis.set_yticks(places, fusions)
+        axis.tick_params(axis="y", length=0)
+    label = f"points of balanced accuracy lost (line: {confidence:.0%} interval over seeds)"
+    figure.supxlabel(label, fontsize=9)
+    return figure
+
+
+def corruption_curves(
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]], names: list[str], chance: float
+) -> Figure:
+    """Balanced accuracy over the severity, a panel per corruption.
+
+    Args:
+        curves: by corruption and model, severities from 0 and accuracies.
+        names: all models, in order.
+    """
+    palette, markers = colors(names), panels.markers(names)
+    figure, axes = panels.grid(len(curves), 4, 1.8, sharex=True, sharey=True)
+    seen = {}
+    for axis, (title, by_model) in zip(axes, curves.items(), strict=True):
+        for name, (severities, accuracies) in by_model.items():
+            (seen[name],) = axis.plot(
+                severities,
+                accuracies,
+                color=palette[name],
+                marker=markers[name],
+                markersize=3.5,
+                linewidth=1.2,
+            )
+        axis.axhline(chance, color="black", linewidth=0.8, linestyle="--")
+        axis.set_title(title)
+    figure.supylabel("balanced accuracy", fontsize=9)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].yaxis.set_major_locator(MultipleLocator(0.1))
+    figure.supxlabel("severity (0: as recorded); dashed: class prior", fontsize=9)
+    shown = [name for name in names if name in seen]
+    columns = panels.legend_columns(shown)
+    figure.legend([seen[name] for name in shown], shown, loc="outside upper center", ncols=columns)
+    return figure

@@ -1,0 +1,110 @@
+"""Progress of seeds that train at the same time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.managers import SyncManager
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from stages.lib.core import processes
+from stages.lib.core.console import LINE_EVERY_S, is_interactive, report_line
+
+
+class SeedReport(NamedTuple):
+    """One finished epoch of one seed, as told by the process that trains it."""
+
+    seed: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    valid_loss: float
+    samples_per_s: float
+    left_s: float  # at this speed
+    is_done: bool  # whether the seed is finished, perhaps before its last epoch
+    is_resumed: bool = False  # whether the epoch is an earlier, interrupted run's last
+
+    def __str__(self) -> str:
+        what_next = f"{tqdm.format_interval(self.left_s)} left"
+        if self.is_done:
+            what_next = "done"
+        elif self.is_resumed:
+            what_next = "going on from here"
+        return (
+            f"seed {self.seed}, epoch {self.epoch}/{self.epochs}: train {self.train_loss:.4f}, "
+            f"validation {self.valid_loss:.4f}; {self.samples_per_s:,.0f} samples/s, {what_next}"
+        )
+
+
+class SeedProgress:
+    """Progress of several training runs at once: a line for each seed.
+
+    Where the output is no terminal, a seed's line is written when it goes on, when it is done, and now and
+    then between.
+    """
+
+    def __init__(self, label: str, seeds: list[int]) -> None:
+        self._label = label
+        self._latest: dict[int, SeedReport] = {}
+        self._written_s = dict.fromkeys(seeds, time.monotonic())
+        self._bars: dict[int, tqdm] = {}
+        if is_interactive():
+            self._bars = {
+                seed: tqdm(desc=f"{label}: seed {seed}", bar_format="{desc}", position=place)
+                for place, seed in enumerate(seeds)
+            }
+
+    def __enter__(self) -> SeedProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+    def show(self, report: SeedReport) -> None:
+        """Shows one seed's latest epoch."""
+        self._latest[report.seed] = report
+        if report.seed in self._bars:
+            bar = self._bars[report.seed]
+            bar.set_description_str(f"{self._label}: {report}", refresh=True)
+            return
+        is_due = time.monotonic() - self._written_s[report.seed] > LINE_EVERY_S
+        if is_due or report.is_done or report.is_resumed:
+            self._written_s[report.seed] = time.monotonic()
+            report_line(f"{self._label}: {report}")
+
+    def latest(self) -> str:
+        """Where each seed is that has not finished, in words."""
+        places = [
+            f"seed {seed}, "
+            + (f"after epoch {self._latest[seed].epoch}" if seed in self._latest else "epoch 1")
+            for seed in self._written_s
+            if seed not in self._latest or not self._latest[seed].is_done
+        ]
+        return "; ".join(places) or "the end of the last seed"
+
+    @contextmanager
+    def queue(self) -> Iterator[Callable[[SeedReport], None]]:
+        """A way to `show` that other processes of this machine can be handed."""
+        manager = SyncManager()
+        with processes.sigint_blocked():
+            # Its process outlives a killed stage otherwise.
+            manager.start(initializer=processes.exit_with_parent, initargs=(os.getpid(),))
+        with manager:
+            queue = manager.Queue()
+            drawer = threading.Thread(target=self._draw, args=(queue.get,), daemon=True)
+            drawer.start()
+            try:
+                yield queue.put
+            finally:
+                queue.put(None)
+                drawer.join()
+
+    def _draw(self, receive: Callable[[], SeedReport | None]) -> None:
+        while (report := receive()) is not None:
+            self.show(report)

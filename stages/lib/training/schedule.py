@@ -1,0 +1,22 @@
+"""The learning rate over the steps."""
+
+from __future__ import annotations
+
+import math
+
+from stages.lib.training.settings import TrainConfig
+
+
+def learning_rate_at(step: int, num_steps: int, recipe: TrainConfig) -> float:
+    """Learning rate of a step, counted from 0.
+
+    cosine: half a cosine from the peak down to zero (Loshchilov and Hutter 2017, arXiv 1608.03983).
+    one-cycle: a linear rise over the first 30 % of the steps, then half a cosine down to zero
+    (Smith and Topin 2017, arXiv 1708.07120, in the form that fast.ai made common).
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    rise = 0.3 * num_steps if recipe.schedule == "one-cycle" else 0.0
+    if step < rise:
+        return recipe.learning_rate * (step + 1) / (rise + 1)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (num_steps - rise)))
