@@ -4,13 +4,14 @@
 # make notebook   the notebook's own recipe on DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion that there is, with ten seeds [DATASET=folder]; results in reports/zoo/; 66 minutes
 # make lint       style and types
+# make setup      the environment alone
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 ACTIVATE := . $(VENV)/bin/activate
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
-# What stands in the environment so far, in as many processes as follow; templates in it are no Python.
+# What stands in the environment so far, in as many processes as follow; some packages hold templates that do not compile.
 COMPILE := $(VENV)/bin/python -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
 .PHONY: repro test test-all notebook zoo lint setup checkout

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -122,12 +124,25 @@ def test_a_dead_address_is_named_at_once(monkeypatch: pytest.MonkeyPatch, addres
     assert time.monotonic() - started_s < 5
 
 
-def test_a_dead_address_ends_a_stage_in_one_line(shared_clone: Project) -> None:
-    options = as_user(shared_clone.folder)
-    options["env"] |= {"FIFTYONE_DATABASE_URI": "mongodb://127.0.0.1:9"}
-    done = subprocess.run(["python", "-m", "stages.export"], **options)
+def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIFTYONE_DATABASE_URI", "mongodb://ann:secret@127.0.0.1:9/?authSource=x")
+    with pytest.raises(UserError) as caught:
+        database.require_answer()
+    assert "mongodb://***@127.0.0.1:9/" in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", ["export", "synthesize"])
+def test_a_dead_address_ends_a_stage_in_one_line(tmp_path: Path, stage: str) -> None:
+    """Before anything is deleted."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    kept = tmp_path / "data" / {"export": "tensors", "synthesize": "synthetic"}[stage] / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    options = as_user(tmp_path)
+    options["env"] |= {"FIFTYONE_DATABASE_URI": "mongodb://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", f"stages.{stage}"], **options)
     assert done.returncode == 1 and "Traceback" not in done.stdout
     assert done.stdout.splitlines() == [
         "error: no MongoDB server answers at FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:9; correct or unset it"
     ]
-    shared_clone.run("dvc", "checkout", "--quiet")
+    assert kept.exists()
