@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import ANGLES, fo, write_raw
-from conftest import ROOT
+from support.datasets import ANGLES, fo, write_raw
+from support.project import ROOT
 
 from scripts import ingest
 from stages.lib.core.errors import UserError

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, as_user
+from support.project import ROOT, as_user
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Project, as_user, start
+from support.processes import start
+from support.project import ROOT, Project, as_user
 
 from stages.lib.core.errors import UserError
 from stages.lib.datasets import database

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import fo
-from conftest import Project, committed
 from PIL import Image
 from pypcd4 import PointCloud
 from scipy.spatial.transform import Rotation
+from support.datasets import fo
+from support.project import Project, committed
 
 from stages import synthesize
 from stages.lib import params

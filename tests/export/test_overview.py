@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import write_dataset
-from conftest import Project
 from PIL import Image
+from support.datasets import write_dataset
+from support.project import Project
 
 from stages.lib.export import group_stats, overview
 from stages.lib.export.overview import Overview

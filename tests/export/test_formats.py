@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import ANGLES, fo, range_image, stored_as, to_xyz, to_xyza, write_dataset
 from PIL import Image
 from pypcd4 import Encoding, PointCloud
+from support.datasets import ANGLES, fo, range_image, stored_as, to_xyz, to_xyza, write_dataset
 
 from stages.lib.core.errors import UserError
 from stages.lib.export import images

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Project, clone_of, family, start
 from dvc.repo import Repo
+from support.processes import family, start
+from support.project import ROOT, Project, clone_of
 
 from scripts import restore_lock
 from stages import train

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from builders import write_dataset
-from conftest import Project
 from PIL import Image
+from support.datasets import write_dataset
+from support.project import Project
 
 from stages import check, compare, evaluate, train, train_late
 from stages.lib.core.errors import UserError

@@ -25,7 +25,7 @@ from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest, Normalization
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 KINDS = {"rgb": "unimodal", "lidar": "unimodal", "late": "late"}
 CONCATENATION_WINS = {

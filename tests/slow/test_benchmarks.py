@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from support.project import ROOT
 from torch import nn
 
 from benchmarks import notebook, train

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from support.project import ROOT
 from torch import Tensor, nn
 from torch.nn import functional as F
 

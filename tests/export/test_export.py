@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from bson import ObjectId
-from builders import fo, write_dataset
 from PIL import Image
+from support.datasets import fo, write_dataset
 
 from stages.lib.core import names
 from stages.lib.core.errors import UserError

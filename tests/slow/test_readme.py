@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import range_image, stored_as, to_xyz, write_dataset, write_raw
-from conftest import Project, committed, end, start, work_off_queue
 from PIL import Image
 from pypcd4 import PointCloud
+from support.datasets import range_image, stored_as, to_xyz, write_dataset, write_raw
+from support.processes import end, start, work_off_queue
+from support.project import Project, committed
 
 from stages.lib import fusions
 from stages.lib.datasets import synthetic
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent.parent / "README.md"
 # Not run from within the tests, which are run by them.
 SKIPPED = {"make test", "make test-all", ". .venv/bin/activate"}
 

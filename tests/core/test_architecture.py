@@ -16,7 +16,7 @@ from scripts import fusion_docs
 from stages.lib import fusions
 from stages.lib.models import networks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
 LIBRARY = sorted((ROOT / "stages" / "lib").rglob("*.py"))
 SOURCES = [

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Project, work_off_queue
+from support.processes import work_off_queue
+from support.project import Project
 
 from stages.headline import TEST_METRICS
 

@@ -10,9 +10,9 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-from builders import write_dataset
-from conftest import Project
 from ruamel.yaml import YAML
+from support.datasets import write_dataset
+from support.project import Project
 
 from scripts import preset_runs
 from stages.headline import TEST_METRICS

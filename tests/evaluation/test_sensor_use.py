@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Project
+from support.project import Project
 from torch import Tensor
 
 from stages.lib import params

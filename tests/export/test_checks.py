@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import fo, write_dataset
 from PIL import Image
+from support.datasets import fo, write_dataset
 
 from stages.lib.core.errors import UserError
 from stages.lib.datasets import validation

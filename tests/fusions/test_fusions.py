@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import save_file
+from support.project import ROOT
 from test_networks import NOTEBOOK, SEVEN_CLASSES
 from test_report import Results, manifest_of
 from torch import Tensor, nn
