@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.architectures import NOTEBOOK, SEVEN_CLASSES
+from support.manifest import made_up_manifest
 from support.project import ROOT
-from test_networks import NOTEBOOK, SEVEN_CLASSES
-from test_report import Results, manifest_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -228,7 +228,7 @@ def test_bfloat16(name: str) -> None:
 
 TRACE = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/fusions"]
 import torch
 from test_fusions import SMALL, built, inputs
 for name in sys.argv[1:]:
@@ -382,7 +382,11 @@ def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
         path = checkpoints.weights_path(models, sensor, 7)
         path.parent.mkdir(parents=True)
         save_file(nets[sensor].state_dict(), path)
-    data = manifest_of(Results({}), {split: [] for split in ("train", "validation", "test")})
+    data = made_up_manifest(
+        ("cubes", "spheres"),
+        {split: {"cubes": 0, "spheres": 0} for split in ("train", "validation", "test")},
+        {"train": 60, "validation": 40, "test": 100},
+    )
     whole = late.TrainedNets("late_finetuned", SMALL, data, tmp_path, models).whole(7)
     for sensor, net in zip(SENSORS, (whole.rgb_net, whole.lidar_net), strict=True):
         for name, weight in net.state_dict().items():

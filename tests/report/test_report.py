@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.manifest import made_up_manifest
 
 from stages import headline, report
 from stages.lib import params
@@ -23,7 +24,7 @@ from stages.lib.models import records
 from stages.lib.params import Params
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
-from stages.lib.tensors.manifest import Manifest, Normalization
+from stages.lib.tensors.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -93,22 +94,7 @@ def manifest_of(results: Results, groups: dict[str, list[CachedGroup]]) -> Manif
         }
         for split, members in groups.items()
     }
-    return Manifest(
-        source="data/made-up",
-        digest="0123456789abcdef" * 4,
-        classes=list(results.classes),
-        counts=counts,
-        scenes=results.num_scenes,
-        channels={"rgb": 3, "lidar": 4},
-        image_size=64,
-        orientation="as-is",
-        orientation_fits={},
-        field_of_view_deg=None,
-        normalized=True,
-        statistics={sensor: Normalization([0.0], [1.0]) for sensor in ("rgb", "lidar")},
-        shards={},
-        warnings=["something about the data"],
-    )
+    return made_up_manifest(results.classes, counts, results.num_scenes)
 
 
 @pytest.mark.parametrize("counts", [(5, 3, 4), (3, 3, 5), (0, 4, 2), (2, 0, 2), (0, 0, 1)])
