@@ -34,7 +34,7 @@ if str(ROOT) not in sys.path:  # so that `python benchmarks/export.py` works as 
 from stages import export
 from stages.lib import params
 from stages.lib.core import console
-from stages.lib.datasets import database, synthetic
+from stages.lib.datasets import database, rendering, synthetic
 from stages.lib.datasets.writer import NewGroup, write
 from stages.lib.lidar import depth_image, geometry
 from stages.lib.params import Params
@@ -78,13 +78,13 @@ View = tuple[str, np.ndarray, np.ndarray]  # class, picture, range image
 
 def render(settings: Params) -> list[View]:
     """Cubes and spheres as the built-in dataset has them, before sensors fail."""
-    renderer = synthetic.Renderer(_IMAGE_SIZE)
+    renderer = rendering.Renderer(_IMAGE_SIZE)
     views = []
     for number in range(_NUM_SCENES):
         rng = np.random.default_rng(number)
         scene = synthetic.draw_scene(rng, settings.synthetic)
         for label in ("cubes", "spheres"):
-            rotation = synthetic.draw_rotation(rng, settings.synthetic)
+            rotation = rendering.draw_rotation(rng, settings.synthetic)
             picture, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
             views.append((label, picture, range_m))
     return views
@@ -104,13 +104,13 @@ def make_groups(folder: Path, splits: list[str], views: list[View], settings: Pa
     for number, split in enumerate(splits):
         label, picture, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
-        scan_m = synthetic.degrade_scan(range_m, rng, settings.synthetic.lidar)
+        scan_m = rendering.degrade_scan(range_m, rng, settings.synthetic.lidar)
         xyza = geometry.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
         files = {
             "rgb": folder / "data" / f"{number:05d}.png",
             "lidar_img": folder / "data" / f"{number:05d}.depth.png",
         }
-        Image.fromarray(synthetic.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
+        Image.fromarray(rendering.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
         Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
         yield NewGroup(f"scene-{number}", label, split, files, xyza)
 

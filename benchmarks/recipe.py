@@ -29,6 +29,7 @@ from scripts import preset_runs
 from stages import export, synthesize
 from stages import train as train_stage
 from stages.lib import params
+from stages.lib.datasets import synthetic
 from stages.lib.models import checkpoints, devices, networks
 from stages.lib.params import Params
 from stages.lib.tensors import manifest as manifests
@@ -76,7 +77,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         dataset = Path(folder) / "synthetic"
-        synthesize.FOLDER = dataset
+        synthetic.FOLDER = dataset
         synthesize.synthesize(settings.synthetic)
         courses = {}
         settings = replace(settings, dataset=replace(settings.dataset, path=str(dataset)))

@@ -23,6 +23,7 @@ from dvc.utils.hydra import apply_overrides
 from stages.lib import fusions
 from stages.lib.core import console
 from stages.lib.core.errors import UserError
+from stages.lib.datasets import synthetic
 
 # The notebook's own settings; its mistakes are not among them (pairs by name, best epoch by
 # per-sample loss, seeds before models, memory reset for each run).
@@ -67,8 +68,6 @@ ZOO = [
 RECIPES = ("notebook", "zoo")
 RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
 
-_SYNTHETIC = Path("data/synthetic")
-
 
 def main(arguments: Sequence[str]) -> None:
     name, dataset, overrides = parsed(arguments)
@@ -88,7 +87,7 @@ def parsed(given: Sequence[str]) -> tuple[str, Path, list[str]]:
     if len(given) < 2 or given[0] not in RECIPES or not given[1]:
         raise UserError("usage: make notebook DATASET=folder, or make zoo")
     name, dataset, *overrides = given
-    if not Path(dataset).is_dir() and Path(dataset) != _SYNTHETIC:
+    if not Path(dataset).is_dir() and Path(dataset) != synthetic.FOLDER:
         raise UserError(f"DATASET: no folder '{dataset}'")
     return name, Path(dataset), overrides
 
@@ -135,8 +134,8 @@ def make_clone(project: Path, clone: Path) -> None:
 
 def link_dataset(dataset: Path, clone: Path) -> str:
     """Makes the dataset known inside the clone, under a path that does not tell where the folder lies."""
-    if dataset.resolve() == _SYNTHETIC.resolve():
-        return _SYNTHETIC.as_posix()  # the clone's own stage provides it
+    if dataset.resolve() == synthetic.FOLDER.resolve():
+        return synthetic.FOLDER.as_posix()  # the clone's own stage provides it
     # Overrides have a grammar of their own; plain names need no quoting.
     link = clone / "data" / re.sub(r"[^A-Za-z0-9._-]+", "-", dataset.resolve().name)
     link.parent.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ stages that follow, which depend on the keys they read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from stages.lib import fusions, params
 from stages.lib.core import console
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
+from stages.lib.datasets import reader, synthetic
 from stages.lib.params import LidarSource, Params, Synthetic
 
 PASSED = Path("data/params.ok")
-SYNTHETIC = Path("data/synthetic")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -89,31 +88,20 @@ def check_lidar(source: LidarSource) -> None:
         )
 
 
-def check_view(synthetic: Synthetic) -> None:
+def check_view(settings: Synthetic) -> None:
     """The nearest and largest object of the built-in dataset stays inside the field of view."""
-    half_view_rad = 0.27
-    # A cube's corners reach sqrt(3) / 2 edges of 1.447 radii from its centre.
-    reach_rad = math.atan(1.253 * synthetic.radius_m[1] / synthetic.distance_m[0])
-    if reach_rad >= half_view_rad:
+    radius_m, distance_m = settings.radius_m[1], settings.distance_m[0]
+    if synthetic.reach_rad(radius_m, distance_m) >= synthetic.HALF_VIEW_RAD:
         raise UserError(
-            f"params.yaml: synthetic: an object of radius {synthetic.radius_m[1]:g} m at "
-            f"{synthetic.distance_m[0]:g} m does not fit the field of view; "
-            "raise distance_m or lower radius_m"
+            f"params.yaml: synthetic: an object of radius {radius_m:g} m at {distance_m:g} m does not fit the "
+            "field of view; raise distance_m or lower radius_m"
         )
 
 
 def check_dataset(folder: Path) -> None:
     """The dataset is there; the built-in one is made by the next stage."""
-    if folder == SYNTHETIC:
-        return
-    if not folder.is_dir():
-        raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
-    missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
-    if missing:
-        raise UserError(
-            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no {missing[0]}); "
-            "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
-        )
+    if folder != synthetic.FOLDER:
+        reader.require_dataset_folder(folder)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     manifest = manifests.load(manifests.FOLDER)
     compared = compare.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
     results.write_csv(compared)
-    results.write_statistics(compared, manifest)
+    results.write_statistics(compared, manifest, settings.evaluate.corrupted_groups)
     figures.save(figures.draw(compared, settings, manifest))
 
 

@@ -12,7 +12,6 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from tabulate import tabulate
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         significance(statistics),
         costs(rows, statistics),
         sensors(statistics),
-        robustness(statistics, settings, manifest),
+        robustness(statistics),
         calibration(statistics),
         curves(statistics),
         data(manifest, statistics, found),
@@ -154,7 +153,7 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         "balanced_accuracy": "Balanced accuracy",
         "accuracy": "Accuracy",
         "f1": "F1",
-        "f1_rare": f"F1 of {rarest(manifest, split)}",
+        "f1_rare": f"F1 of {statistics['rarest_class']}",
         "auroc": "AUROC",
         "average_precision": "Average precision",
         "brier": "Brier score",
@@ -211,15 +210,6 @@ def full_table(rows: dict[str, Row], statistics: dict[str, Any], manifest: Manif
         "cost a sort a draw, rest on up to 2,000 of the draws.\n\n"
         + picture("confusion", "Share of each true class that each model predicts as each class")
     )
-
-
-def rarest(manifest: Manifest, split: str) -> str:
-    """The class with the fewest groups of a split, of those that occur; of equals the last.
-
-    As metrics.rarer_class has it, without numpy: a fifth of this stage's time would be its import.
-    """
-    counts = manifest.counts[split]
-    return min((name for name in reversed(manifest.classes) if counts[name]), key=lambda name: counts[name])
 
 
 def curves(statistics: dict[str, Any]) -> str:
@@ -401,7 +391,7 @@ def sensors(statistics: dict[str, Any]) -> str:
     )
 
 
-def robustness(statistics: dict[str, Any], settings: Params, manifest: Manifest) -> str:
+def robustness(statistics: dict[str, Any]) -> str:
     """What is left of each model under corrupted inputs."""
     curves = {name: model["curves"] for name, model in statistics["models"].items() if model["curves"]}
     kinds = dict.fromkeys(
@@ -412,7 +402,6 @@ def robustness(statistics: dict[str, Any], settings: Params, manifest: Manifest)
     )
     if not kinds:
         return "## Robustness\n\nNo corruptions were asked for (`evaluate.severities`)."
-    count = min(settings.evaluate.corrupted_groups, sum(manifest.counts[statistics["split"]].values()))
     table = []
     for sensor, corruption in kinds:
         cells = []
@@ -430,7 +419,7 @@ def robustness(statistics: dict[str, Any], settings: Params, manifest: Manifest)
         "## Robustness\n\n"
         + markdown(table, ["Corruption", *curves])
         + "\n\nShare of the balanced accuracy above chance that is left, as the area under the curve from no "
-        f"corruption to the worst severity, mean over seeds, on {count:,} groups "
+        f"corruption to the worst severity, mean over seeds, on {statistics['corrupted_groups']:,} groups "
         "(`evaluate.corrupted_groups`); strengths stand in params.yaml. Without intervals: read differences of a "
         "few hundredths as none.\n\n"
         + picture("corruptions", "Balanced accuracy of every model over the severity of each corruption")
@@ -443,7 +432,7 @@ def calibration(statistics: dict[str, Any]) -> str:
             name,
             f"{model['calibration']['before']['ece']:.3f}",
             f"{model['calibration']['after']['ece']:.3f}",
-            f"{mean(model['calibration']['temperatures']):.2f}",
+            f"{model['calibration']['temperature']:.2f}",
         ]
         for name, model in statistics["models"].items()
         if model["calibration"]

@@ -18,13 +18,12 @@ from pypcd4 import Encoding, PointCloud
 
 from stages.lib import params
 from stages.lib.core import console
-from stages.lib.datasets import database, synthetic
+from stages.lib.datasets import database, rendering, synthetic
 from stages.lib.datasets.synthetic import PlannedScene
 from stages.lib.datasets.writer import NewGroup, write
 from stages.lib.lidar import depth_image
 from stages.lib.params import Synthetic
 
-FOLDER = Path("data/synthetic")
 IMAGE_SIZE = 64
 
 
@@ -36,17 +35,17 @@ def main(arguments: Sequence[str] = ()) -> None:
 def synthesize(settings: Synthetic) -> None:
     """Writes the whole dataset, in place of one that may be there."""
     database.require_answer()  # before anything is deleted
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    (FOLDER / "data").mkdir(parents=True)
+    shutil.rmtree(synthetic.FOLDER, ignore_errors=True)
+    (synthetic.FOLDER / "data").mkdir(parents=True)
     plan = synthetic.plan(settings)
     total = sum(len(scene.labels) for scene in plan)
     groups = console.track(render_groups(plan, settings), "rendering", total, "group")
-    write(FOLDER, "synthetic cubes and spheres", groups, settings.seed)
+    write(synthetic.FOLDER, "synthetic cubes and spheres", groups, settings.seed)
 
 
 def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[NewGroup]:
     """Renders every group of every scene and writes its files."""
-    rendered = synthetic.render(plan, settings, IMAGE_SIZE)
+    rendered = rendering.render(plan, settings, IMAGE_SIZE)
     for number, (planned, groups) in enumerate(zip(plan, rendered, strict=True)):
         for group in groups:
             yield NewGroup(
@@ -61,9 +60,9 @@ def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[New
 def write_files(name: str, image: np.ndarray, xyza: np.ndarray) -> dict[str, Path]:
     """Writes the picture, a view of the scan and the point cloud; gives the file of each slice."""
     files = {
-        "rgb": FOLDER / "data" / f"{name}.png",
-        "lidar_img": FOLDER / "data" / f"{name}.depth.png",
-        "lidar_pcd": FOLDER / "data" / f"{name}.pcd",
+        "rgb": synthetic.FOLDER / "data" / f"{name}.png",
+        "lidar_img": synthetic.FOLDER / "data" / f"{name}.depth.png",
+        "lidar_pcd": synthetic.FOLDER / "data" / f"{name}.pcd",
     }
     Image.fromarray(image).save(files["rgb"])
     Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])

@@ -51,7 +51,7 @@ DOORS = {
     "pymongo": "stages.lib.datasets.database",
     "ruamel": "stages.lib.params",
     "matplotlib": "stages.lib.plots",
-    "trimesh": "stages.lib.datasets.synthetic",
+    "trimesh": "stages.lib.datasets.rendering",
     "sklearn": "stages.lib.evaluation.baselines",
     "statsmodels": "stages.lib.statistics",
     "distributed": "stages.lib.training.parallel",

@@ -16,8 +16,9 @@ from support.project import Project, committed
 
 from stages import synthesize
 from stages.lib import params
-from stages.lib.datasets import synthetic
-from stages.lib.datasets.synthetic import Renderer, Scene
+from stages.lib.datasets import rendering, synthetic
+from stages.lib.datasets.rendering import Renderer
+from stages.lib.datasets.synthetic import Scene
 from stages.lib.lidar import geometry
 
 
@@ -106,7 +107,7 @@ def test_bytes_follow_from_the_seed(
     """That the same seed gives the same bytes again is shown with the whole pipeline (test_pipeline)."""
     monkeypatch.chdir(edit_params(synthetic__groups=40, synthetic__seed=8).parent)
     synthesize.main()
-    first, other = files_of(shared_clone.path("data/synthetic")), files_of(synthesize.FOLDER)
+    first, other = files_of(shared_clone.path("data/synthetic")), files_of(synthetic.FOLDER)
     assert other.keys() == first.keys()
     assert other["samples.json"] != first["samples.json"]
 
@@ -143,8 +144,8 @@ def test_sensors_fail_independently() -> None:
     rng = np.random.default_rng(0)
     dark, weak = [], []
     for _ in range(600):
-        dark.append(synthetic.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
-        degraded = synthetic.degrade_scan(scan, rng, spec.lidar)
+        dark.append(rendering.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
+        degraded = rendering.degrade_scan(scan, rng, spec.lidar)
         weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(scan).sum())
     dark, weak = np.array(dark), np.array(weak)
     assert dark.mean() == pytest.approx(spec.rgb.dark_probability, abs=0.05)

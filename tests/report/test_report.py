@@ -16,7 +16,7 @@ from stages import headline, report
 from stages.lib import params
 from stages.lib.comparison import compare
 from stages.lib.comparison import results as comparison_results
-from stages.lib.evaluation import metrics, predictions
+from stages.lib.evaluation import predictions
 from stages.lib.evaluation import results as evaluation_results
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Cost, Evaluation, Probes
@@ -95,18 +95,6 @@ def manifest_of(results: Results, groups: dict[str, list[CachedGroup]]) -> Manif
         for split, members in groups.items()
     }
     return made_up_manifest(results.classes, counts, results.num_scenes)
-
-
-@pytest.mark.parametrize("counts", [(5, 3, 4), (3, 3, 5), (0, 4, 2), (2, 0, 2), (0, 0, 1)])
-def test_rarer_class_is_that_of_the_metrics(counts: tuple[int, ...]) -> None:
-    groups = [
-        CachedGroup("test", "", "", label, returns=1, mean_range_m=1.0)
-        for label, count in enumerate(counts)
-        for _ in range(count)
-    ]
-    results = Results(strengths={}, classes=("bus", "car", "van"))
-    found = report.rarest(manifest_of(results, {"test": groups}), "test")
-    assert found == results.classes[metrics.rarer_class(np.array(counts))]
 
 
 def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +187,7 @@ def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
     settings, data = write(results, folder)
     compared = compare.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
     comparison_results.write_csv(compared)
-    comparison_results.write_statistics(compared, data)
+    comparison_results.write_statistics(compared, data, settings.evaluate.corrupted_groups)
     numbers = headline.headline(evaluation_results.read(settings.fusion))
     headline.METRICS.write_text(json.dumps(numbers))
     monkeypatch.setattr(params, "load", lambda: settings)

@@ -19,6 +19,7 @@ from stages import (
     train_late,
 )
 from stages.lib import params
+from stages.lib.datasets import synthetic
 from stages.lib.plots import style
 from support.project import TINY, Project, copy_working_tree, set_params
 
@@ -37,7 +38,7 @@ def run_stages() -> None:
     """Every stage in its order, in the current folder."""
     settings = params.load()
     check.main()
-    if settings.dataset.path == check.SYNTHETIC.as_posix():
+    if settings.dataset.path == synthetic.FOLDER.as_posix():
         synthesize.main()
     export.main()
     for name in [*settings.unimodal, *settings.intermediate]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from stages.lib.comparison.compare import Comparison, ModelSummary
 from stages.lib.core.names import SENSORS
+from stages.lib.evaluation import metrics
 from stages.lib.evaluation.results import Evaluation
 from stages.lib.models import records
 from stages.lib.statistics.significance import Contrast, Difference
@@ -34,8 +35,13 @@ _COLUMNS = [
 ]
 
 
-def write_statistics(comparison: Comparison, manifest: Manifest) -> None:
-    """Writes what repeats to the last bit: metrics, contrasts, verdicts."""
+def write_statistics(comparison: Comparison, manifest: Manifest, corrupted_groups: int) -> None:
+    """Writes what repeats to the last bit: metrics, contrasts, verdicts.
+
+    Args:
+        corrupted_groups: `evaluate.corrupted_groups`, of which a split may hold fewer.
+    """
+    counts = np.array([manifest.counts[comparison.split][name] for name in manifest.classes])
     content = {
         "split": comparison.split,
         "reference": comparison.reference,
@@ -46,6 +52,8 @@ def write_statistics(comparison: Comparison, manifest: Manifest) -> None:
         "margin": comparison.margin,
         "num_scenes": comparison.num_scenes,
         "classes": manifest.classes,
+        "rarest_class": manifest.classes[metrics.rarer_class(counts)],
+        "corrupted_groups": min(corrupted_groups, int(counts.sum())),
         "last_epoch_best": comparison.last_epoch_best,
         "models": {name: _model_statistics(model) for name, model in comparison.models.items()},
         "pairs": [_difference_statistics(pair) for pair in comparison.pairs],
@@ -73,7 +81,8 @@ def _model_statistics(model: ModelSummary) -> dict[str, Any]:
             sensor: {name: asdict(curve) for name, curve in by_name.items()}
             for sensor, by_name in model.curves.items()
         },
-        "calibration": model.calibration and asdict(model.calibration),
+        "calibration": model.calibration
+        and asdict(model.calibration) | {"temperature": float(np.mean(model.calibration.temperatures))},
         "confusion": [[None if np.isnan(share) else share for share in row] for row in model.confusion],
         "verdict": model.verdict,
     }

@@ -277,10 +277,10 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
 def require_dataset_folder(folder: Path) -> None:
     """Raises UserError unless the folder has the files of a FiftyOneDataset."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder (dataset.path)")
+        raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
     missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"{folder}: no FiftyOneDataset (dataset.path): {' and '.join(missing)} missing; "
+            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no {' and no '.join(missing)}); "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )
