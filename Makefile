@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 ACTIVATE := . $(VENV)/bin/activate
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
 # What stands in the environment so far, in as many processes as follow; some packages hold templates that do not compile.
-COMPILE := $(VENV)/bin/python -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
+COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
 .PHONY: repro test test-all notebook zoo lint setup checkout
 

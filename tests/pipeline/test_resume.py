@@ -247,6 +247,7 @@ def test_a_run_that_dvc_never_recorded_is_only_written(
     project = clone_of(long_run, tmp_path / "clone")
     forget(project)
     monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("DVC_STAGE", TARGET)
     train.main(["addition"])
     assert f"epoch {EPOCHS}/{EPOCHS}" in capsys.readouterr().err
     expected = results(project)
@@ -260,6 +261,11 @@ def test_a_run_that_dvc_never_recorded_is_only_written(
     train.main(["addition"])
     assert capsys.readouterr().err.count(f"epoch {EPOCHS}/{EPOCHS}") == 3
     assert results(project) == expected
+    # By hand, nobody waits for the results of the run before.
+    monkeypatch.delenv("DVC_STAGE")
+    for _ in range(2):
+        train.main(["addition"])
+        assert capsys.readouterr().err.count(f"epoch {EPOCHS}/{EPOCHS}") == 3
 
 
 def states(project: Project) -> list[Path]:
