@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.lib import params
-from stages.lib.comparison import compare, figures, results
+from stages.lib.comparison import compare, figures, measured, results, table
 from stages.lib.core import console
 from stages.lib.tensors import manifest as manifests
 
@@ -20,10 +20,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     console.no_arguments(arguments)
     settings = params.load()
     manifest = manifests.load(manifests.FOLDER)
-    compared = compare.compare(settings.model_names(), settings.fusion_names(), manifest, settings.report)
-    results.write_csv(compared)
-    results.write_statistics(compared, manifest, settings.evaluate.corrupted_groups)
-    figures.save(figures.draw(compared, settings, manifest))
+    compared = compare.compare(settings, manifest)
+    costs = {name: measured.read(name, compared.models[name].kind) for name in settings.model_names()}
+    results.write(compared)
+    table.write(compared, costs)
+    figures.save(figures.draw(compared, costs, settings, manifest))
 
 
 if __name__ == "__main__":

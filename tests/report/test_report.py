@@ -16,6 +16,7 @@ from stages import headline, report
 from stages.lib import params
 from stages.lib.comparison import compare
 from stages.lib.comparison import results as comparison_results
+from stages.lib.comparison.resampled import BASELINES
 from stages.lib.evaluation import predictions
 from stages.lib.evaluation import results as evaluation_results
 from stages.lib.evaluation.predictions import Predictions
@@ -73,7 +74,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     data = manifest_of(results, groups)
     (folder / "data/tensors").mkdir(parents=True)
     manifests.save(data, folder / "data/tensors")
-    for name in (*settings.model_names(), *compare.BASELINES):
+    for name in (*settings.model_names(), *BASELINES):
         found = [
             Predictions(seed, split, groups[split], logits(results, name, groups[split], generator))
             for seed in (settings.seeds if name in results.strengths else [0])
@@ -107,7 +108,7 @@ def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setitem(globals(), "logits", sure)
     settings, data = write(Results({"rgb": 0.8, "lidar": 1.2, "concatenation": 2.0, "late": 1.5}), tmp_path)
-    compared = compare.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
+    compared = compare.compare(settings, data)
     loss = {name: compared.models[name].metrics["validation"]["loss"].mean for name in ("rgb", "lidar")}
     assert loss["lidar"] > loss["rgb"] and compared.single == "lidar"
 
@@ -185,9 +186,9 @@ def render(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> s
     """The page, as the stages `compare`, `headline` and `report` make it, but for the figures."""
     monkeypatch.chdir(folder)
     settings, data = write(results, folder)
-    compared = compare.compare(settings.model_names(), settings.fusion_names(), data, settings.report)
-    comparison_results.write_csv(compared)
-    comparison_results.write_statistics(compared, data, settings.evaluate.corrupted_groups)
+    compared = compare.compare(settings, data)
+    comparison_results.write(compared)
+    assert comparison_results.read() == compared
     numbers = headline.headline(evaluation_results.read(settings.fusion))
     headline.METRICS.write_text(json.dumps(numbers))
     monkeypatch.setattr(params, "load", lambda: settings)

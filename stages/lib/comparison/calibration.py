@@ -30,7 +30,8 @@ class Reliability:
 class Calibration:
     """A model's reliability on the split that verdicts stand on."""
 
-    temperatures: list[float]  # by seed; over 1: the model was too sure of itself
+    temperatures: list[float]  # by seed; above 1, the model was too sure of itself
+    temperature: float  # their mean
     before: Reliability
     after: Reliability  # with logits divided by the temperature
 
@@ -40,7 +41,10 @@ def calibrate(validation: SplitPredictions, judged: SplitPredictions) -> Calibra
     temperatures = [temperature(logits, validation.labels) for logits in validation.logits]
     scaled = judged.logits / np.array(temperatures)[:, None, None]
     return Calibration(
-        temperatures, reliability(judged.logits, judged.labels), reliability(scaled, judged.labels)
+        temperatures,
+        float(np.mean(temperatures)),
+        reliability(judged.logits, judged.labels),
+        reliability(scaled, judged.labels),
     )
 
 

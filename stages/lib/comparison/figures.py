@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from stages.lib.comparison import error_samples, results
-from stages.lib.comparison.compare import Comparison
+from stages.lib.comparison import error_samples
+from stages.lib.comparison.measured import MeasuredCost
+from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.core.names import SENSORS, TITLES
-from stages.lib.evaluation.results import Evaluation
 from stages.lib.models import records
 from stages.lib.params import Params
 from stages.lib.plots import accuracy, calibration, cost, learning, robustness, style
@@ -27,16 +26,18 @@ FIGURES = Path("reports/figures")
 Known = TypeVar("Known")
 
 
-def draw(compared: Comparison, settings: Params, manifest: Manifest) -> dict[str, Figure | None]:
+def draw(
+    compared: Comparison, costs: dict[str, MeasuredCost], settings: Params, manifest: Manifest
+) -> dict[str, Figure | None]:
     """Every figure by the name of its file; None for one that has nothing to show."""
     models, fusions = settings.model_names(), settings.fusion_names()
     return {
         "loss_curves": draw_loss_curves(compared, models),
         "balanced_accuracy": draw_metric_intervals(compared, models),
         "differences": draw_differences(compared, models),
-        "pareto": draw_pareto(compared, models, fixed_costs),
+        "pareto": draw_pareto(compared, {name: fixed_costs(compared.models[name]) for name in models}),
         # By itself, since it is the one figure that no repetition gives again.
-        "pareto_time": draw_pareto(compared, models, measured_costs),
+        "pareto_time": draw_pareto(compared, {name: measured_costs(costs[name]) for name in models}),
         "sensor_use": draw_sensor_use(compared, fusions),
         "corruptions": draw_corruptions(compared, models),
         "reliability": draw_reliability(compared, models),
@@ -72,7 +73,7 @@ def draw_metric_intervals(compared: Comparison, names: list[str]) -> Figure:
     return accuracy.metric_intervals(
         {name: np.array(summary.values) for name, summary in summaries.items()},
         {name: (summary.low, summary.high) for name, summary in summaries.items()},
-        chance=compared.chance,
+        chance=known(compared.chance),
         label=f"balanced accuracy, {compared.split} split",
         confidence=compared.confidence,
     )
@@ -86,28 +87,23 @@ def draw_differences(compared: Comparison, names: list[str]) -> Figure:
     )
 
 
-def draw_pareto(
-    compared: Comparison, names: list[str], costs: Callable[[Evaluation], dict[str, float]]
-) -> Figure:
-    spots = {}
-    for name in names:
-        model = compared.models[name]
-        loss = model.metrics[compared.split]["loss"]
-        spots[name] = ParetoPoint(
-            costs=costs(model.evaluation), loss=known(loss.mean), bounds=(loss.low, loss.high)
-        )
-    return cost.pareto(spots, f"{compared.split} loss (nats)")
+def draw_pareto(compared: Comparison, costs: dict[str, dict[str, float]]) -> Figure:
+    points = {}
+    for name, own in costs.items():
+        loss = compared.models[name].metrics[compared.split]["loss"]
+        points[name] = ParetoPoint(costs=own, loss=known(loss.mean), bounds=(loss.low, loss.high))
+    return cost.pareto(points, f"{compared.split} loss (nats)")
 
 
-def fixed_costs(evaluation: Evaluation) -> dict[str, float]:
+def fixed_costs(model: ModelResult) -> dict[str, float]:
     return {
-        "parameters (millions)": known(evaluation.cost.parameters) / 1e6,
-        "operations a sample (MFLOP)": known(evaluation.cost.flops_m),
+        "parameters (millions)": known(model.parameters) / 1e6,
+        "operations a sample (MFLOP)": known(model.flops_m),
     }
 
 
-def measured_costs(evaluation: Evaluation) -> dict[str, float]:
-    return {"training a seed, all epochs, a late fusion's nets too (s)": results.training_s(evaluation)}
+def measured_costs(costs: MeasuredCost) -> dict[str, float]:
+    return {"training a seed, all epochs, a late fusion's nets too (s)": costs.training_s}
 
 
 def draw_sensor_use(compared: Comparison, names: list[str]) -> Figure:
@@ -136,7 +132,7 @@ def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
             for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
                 title = f"{TITLES[sensor]}: {corruption.replace('_', ' ')}"
                 curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
-    return robustness.corruption_curves(curves, names, compared.chance) if curves else None
+    return robustness.corruption_curves(curves, names, known(compared.chance)) if curves else None
 
 
 def draw_reliability(compared: Comparison, names: list[str]) -> Figure:
@@ -153,4 +149,6 @@ def draw_reliability(compared: Comparison, names: list[str]) -> Figure:
 
 
 def draw_confusions(compared: Comparison, names: list[str], manifest: Manifest) -> Figure:
-    return accuracy.confusions({name: compared.models[name].confusion for name in names}, manifest.classes)
+    return accuracy.confusions(
+        {name: np.array(compared.models[name].confusion, dtype=float) for name in names}, manifest.classes
+    )

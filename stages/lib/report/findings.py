@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from stages.lib.comparison.results import Comparison
+from stages.lib.comparison.sensor_use import SensorUse
 from stages.lib.core.names import TITLES
 
 
@@ -68,34 +69,34 @@ class Findings:
         return self.num_seeds >= self.seeds_needed
 
 
-def findings(statistics: dict[str, Any]) -> Findings:
-    """Reads the content of reports/statistics.json."""
-    split = statistics["split"]
+def findings(compared: Comparison) -> Findings:
+    """Takes from the comparison what the text needs."""
     models = {}
-    for name, model in statistics["models"].items():
-        figures = model["metrics"][split]
-        parameters = model["parameters"]
+    for name, model in compared.models.items():
+        metrics = model.metrics[compared.split]
+        loss, accuracy = metrics["loss"].mean, metrics["balanced_accuracy"].mean
+        assert loss is not None and accuracy is not None
         models[name] = Finding(
             name=name,
-            kind=model["kind"],
-            parameters_m=None if parameters is None else parameters / 1e6,
-            trained=model["trainable_parameters"],
-            loss=figures["loss"]["mean"],
-            balanced_accuracy=figures["balanced_accuracy"]["mean"],
-            beats_prior=model["beats_prior"],
-            mean_below_prior=model["mean_below_prior"],
-            outcome=model["contrast"] and model["contrast"]["outcome"],
-            against_single=model["single"] and model["single"]["outcome"],
-            ignores=[sensor for sensor, use in (model["sensor_use"] or {}).items() if use["is_ignored"]],
+            kind=model.kind,
+            parameters_m=None if model.parameters is None else model.parameters / 1e6,
+            trained=model.trainable_parameters,
+            loss=loss,
+            balanced_accuracy=accuracy,
+            beats_prior=model.beats_prior,
+            mean_below_prior=model.mean_below_prior,
+            outcome=model.contrast.outcome if model.contrast else None,
+            against_single=model.single.outcome if model.single else None,
+            ignores=[sensor for sensor, use in (model.sensor_use or {}).items() if use.is_ignored],
         )
     return Findings(
         models=models,
-        reference=statistics["reference"],
-        single=statistics["single"],
-        split=split,
-        num_seeds=len(statistics["seeds"]),
-        seeds_needed=statistics["seeds_needed"],
-        margin=statistics["margin"],
+        reference=compared.reference,
+        single=compared.single,
+        split=compared.split,
+        num_seeds=len(compared.seeds),
+        seeds_needed=compared.seeds_needed,
+        margin=compared.margin,
     )
 
 
@@ -134,10 +135,10 @@ def answer(found: Findings) -> list[str]:
     return lines
 
 
-def sensor_verdicts(uses: dict[str, dict[str, Any]]) -> list[str]:
+def sensor_verdicts(uses: dict[str, SensorUse]) -> list[str]:
     """What may be said of each sensor's use; one verdict where they agree."""
     told = {
-        sensor: "ignores" if use["is_ignored"] else "uses" if use["is_used"] else "not decided on"
+        sensor: "ignores" if use.is_ignored else "uses" if use.is_used else "not decided on"
         for sensor, use in uses.items()
     }
     if set(told.values()) == {"uses"}:
@@ -192,30 +193,28 @@ _FEW_SCENES = 20
 _SEEDS_DOMINATE = 0.5
 
 
-def narrow_intervals(statistics: dict[str, Any]) -> str | None:
+def narrow_intervals(compared: Comparison) -> str | None:
     """A sentence where intervals say too much: too few scenes or seeds for them."""
-    if statistics["num_scenes"] < 2:
+    if compared.num_scenes < 2:
         return (
-            f"the {statistics['split']} split holds a single scene, which tells nothing about others: no interval "
+            f"the {compared.split} split holds a single scene, which tells nothing about others: no interval "
             "over scenes, and no claim."
         )
-    shares = [
-        model["seed_share"] for model in statistics["models"].values() if model["seed_share"] is not None
-    ]
-    if len(statistics["seeds"]) == 1:
+    shares = [model.seed_share for model in compared.models.values() if model.seed_share is not None]
+    if len(compared.seeds) == 1:
         return (
             "one seed: intervals are over scenes alone, as if training again gave the very same nets, and no "
             "difference can be claimed."
         )
-    if statistics["num_scenes"] < _FEW_SCENES:
+    if compared.num_scenes < _FEW_SCENES:
         return (
-            f"the {statistics['split']} split holds only {statistics['num_scenes']} scenes; intervals from so few "
+            f"the {compared.split} split holds only {compared.num_scenes} scenes; intervals from so few "
             "are too narrow."
         )
-    if not shares or len(statistics["seeds"]) >= _FEW_SEEDS or max(shares) < _SEEDS_DOMINATE:
+    if not shares or len(compared.seeds) >= _FEW_SEEDS or max(shares) < _SEEDS_DOMINATE:
         return None
     return (
-        f"with {_seeds(len(statistics['seeds']))}, and {max(shares):.0%} of some model's uncertainty coming from "
+        f"with {_seeds(len(compared.seeds))}, and {max(shares):.0%} of some model's uncertainty coming from "
         "them, the intervals over seeds and scenes are too narrow (`benchmarks/claims.py` shows by how much)."
     )
 

@@ -83,11 +83,11 @@ class Contrast(Difference):
     p: float | None  # sign flip; None with a single seed
     p_holm: float | None  # corrected for the family
     p_tied: float | None  # of not being equivalent (TOST)
-    excludes_zero: bool  # whether the two-way interval at 1 - ALPHA does, whatever level is shown
-    is_tied: bool
+    outcome: str  # "better", "worse", "tied" or "not decided"
 
     def reversed(self) -> Contrast:
         """The other model against the first."""
+        opposite = {"better": "worse", "worse": "better"}
         return replace(
             self,
             model=self.against,
@@ -96,18 +96,19 @@ class Contrast(Difference):
             over_seeds=self.over_seeds.negated(),
             two_way=self.two_way.negated(),
             probability=1 - self.probability,
+            outcome=opposite.get(self.outcome, self.outcome),
         )
 
-    @property
-    def outcome(self) -> str:
-        """What may be claimed: "better", "worse", "tied" or "not decided".
 
-        A difference is claimed only when the corrected p is small and the two-way interval excludes zero:
-        seeds tell whether another training would agree, scenes whether other test data would.
-        """
-        if self.p_holm is not None and self.p_holm < ALPHA and self.excludes_zero:
-            return "better" if self.difference > 0 else "worse"
-        return "tied" if self.is_tied else "not decided"
+def outcome(difference: float, p_holm: float | None, excludes_zero: bool, is_tied: bool) -> str:
+    """What may be claimed.
+
+    A difference is claimed only when the corrected p is small and the two-way interval excludes zero:
+    seeds tell whether another training would agree, scenes whether other test data would.
+    """
+    if p_holm is not None and p_holm < ALPHA and excludes_zero:
+        return "better" if difference > 0 else "worse"
+    return "tied" if is_tied else "not decided"
 
 
 @dataclass(frozen=True)
@@ -177,18 +178,16 @@ def contrast_family(
     family = []
     for pair, (p, p_holm) in zip(compared, p_values, strict=True):
         p_tied = equivalence_p(pair.values, margin) if several_seeds else None
+        difference = pair.difference(confidence)
+        is_tied = p_tied is not None and p_tied < ALPHA and _lies_within(pair.interval(1 - 2 * ALPHA), margin)
+        excludes_zero = _excludes_zero(pair.interval(1 - ALPHA))
         family.append(
             Contrast(
-                **vars(pair.difference(confidence)),
+                **vars(difference),
                 p=p,
                 p_holm=p_holm,
                 p_tied=p_tied,
-                excludes_zero=_excludes_zero(pair.interval(1 - ALPHA)),
-                is_tied=(
-                    p_tied is not None
-                    and p_tied < ALPHA
-                    and _lies_within(pair.interval(1 - 2 * ALPHA), margin)
-                ),
+                outcome=outcome(difference.difference, p_holm, excludes_zero, is_tied),
             )
         )
     return family

@@ -1,0 +1,259 @@
+"""The report's tables: each is a list of rows and a list of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tabulate import tabulate
+
+from stages.lib.comparison.measured import MeasuredCost
+from stages.lib.comparison.results import Comparison, ModelResult
+from stages.lib.core.names import TITLES
+from stages.lib.report import findings, format
+from stages.lib.statistics.significance import Contrast
+from stages.lib.tensors.manifest import Manifest
+
+NO_TEST_SPLIT = "no test split"
+_MOST_ARCHITECTURES = 6  # that fit side by side
+_MB = 2**20 / 1e6  # of a MiB
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A column's title, and its cell in each row."""
+
+    title: str
+    cell: Callable[[Row], str]
+
+
+def markdown(rows: Iterable[Row], columns: list[Column[Row]]) -> str:
+    """A table in GitHub's Markdown."""
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    return tabulate(cells, [column.title for column in columns], tablefmt="github", disable_numparse=True)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of most tables: a model or a baseline."""
+
+    name: str
+    result: ModelResult
+    cost: MeasuredCost | None  # None for a baseline
+
+
+def models(compared: Comparison, costs: dict[str, MeasuredCost]) -> list[Model]:
+    return [Model(name, result, costs.get(name)) for name, result in compared.models.items()]
+
+
+def notebook(rows: list[Model], on_gpu: bool) -> str:
+    """The notebook's table: metrics as rows, architectures as columns; the other way round when they are many."""
+
+    def seconds(row: Model) -> str:
+        assert row.cost
+        own = format.number(row.cost.epoch_s, 2)
+        with_nets = row.cost.epoch_with_nets_s
+        return own if with_nets is None else f"{own} ({format.number(with_nets, 2)})"
+
+    def memory(row: Model) -> str:
+        assert row.cost
+        return f"{row.cost.peak_memory_mib * _MB:,.0f}" if on_gpu else "no GPU"
+
+    columns: list[Column[Model]] = [
+        Column("Metrics", lambda row: format.architecture(row.name, row.result.kind)),
+        Column("Validation Loss", lambda row: format.spread(row.result.metrics["validation"]["loss"])),
+        Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
+        Column("Training Time / epoch (s)", seconds),
+        Column("GPU Memory (MB)", memory),
+    ]
+    if len(rows) > _MOST_ARCHITECTURES:
+        return markdown(rows, columns)
+
+    def architecture(row: Model) -> Column[Column[Model]]:
+        return Column(columns[0].cell(row), lambda metric: metric.cell(row))
+
+    return markdown(
+        columns[1:],
+        [Column("Metrics", lambda metric: metric.title), *(architecture(row) for row in rows)],
+    )
+
+
+def all_models(rows: list[Model], split: str) -> str:
+    """All models and baselines, with intervals."""
+    has_test = split == "test"
+    return markdown(
+        rows,
+        [
+            Column("Model", lambda row: format.label(row.name)),
+            Column(
+                f"Balanced accuracy ({split})",
+                lambda row: format.with_interval(row.result.metrics[split]["balanced_accuracy"]),
+            ),
+            Column(
+                "over seeds (t)",
+                lambda row: format.seeds_interval(row.result.metrics[split]["balanced_accuracy"]),
+            ),
+            Column(
+                "Test loss",
+                lambda row: (
+                    format.with_interval(row.result.metrics["test"]["loss"]) if has_test else NO_TEST_SPLIT
+                ),
+            ),
+            Column(
+                "Validation loss",
+                lambda row: format.with_interval(row.result.metrics["validation"]["loss"]),
+            ),
+            Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
+            Column("Verdict", lambda row: row.result.verdict),
+        ],
+    )
+
+
+def all_metrics(rows: list[Model], split: str, rarest_class: str) -> str:
+    """Every metric of all models and baselines."""
+    titles = {
+        "balanced_accuracy": "Balanced accuracy",
+        "accuracy": "Accuracy",
+        "f1": "F1",
+        "f1_rare": f"F1 of {rarest_class}",
+        "auroc": "AUROC",
+        "average_precision": "Average precision",
+        "brier": "Brier score",
+        "ece": "ECE",
+    }
+
+    def column(metric: str, title: str) -> Column[Model]:
+        return Column(title, lambda row: format.spread(row.result.metrics[split][metric]))
+
+    return markdown(
+        rows,
+        [
+            Column("Model", lambda row: format.label(row.name)),
+            *(column(metric, title) for metric, title in titles.items()),
+        ],
+    )
+
+
+def contrasts(family: list[Contrast], title: str, confidence: str) -> str:
+    return markdown(
+        family,
+        [
+            Column(title, lambda contrast: contrast.model),
+            Column("Difference", lambda contrast: f"{contrast.difference:+.4f}"),
+            Column(f"{confidence} over seeds and scenes", lambda contrast: format.bounds(contrast.two_way)),
+            Column(f"{confidence} over seeds (t)", lambda contrast: format.bounds(contrast.over_seeds)),
+            Column("P(better)", lambda contrast: f"{contrast.probability:.2f}"),
+            Column("p", lambda contrast: format.p_value(contrast.p)),
+            Column("p (Holm)", lambda contrast: format.p_value(contrast.p_holm)),
+            Column("p (not tied)", lambda contrast: format.p_value(contrast.p_tied)),
+            Column("Outcome", lambda contrast: contrast.outcome),
+        ],
+    )
+
+
+def costs(rows: list[Model]) -> str:
+    def measured(title: str, field: str, digits: int) -> Column[Model]:
+        return Column(title, lambda row: format.number(getattr(row.cost, field), digits))
+
+    return markdown(
+        [row for row in rows if row.cost],
+        [
+            Column("Model", lambda row: format.label(row.name)),
+            Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
+            Column("Trained here", lambda row: format.number(row.result.trainable_parameters, 0)),
+            Column("Weights (MiB)", lambda row: format.number(row.result.weights_mib, 1)),
+            Column("MFLOP a sample", lambda row: format.number(row.result.flops_m, 1)),
+            measured("Epoch (s)", "epoch_s", 2),
+            measured("Peak memory (MiB)", "peak_memory_mib", 0),
+            measured("Latency (ms)", "latency_ms", 2),
+            measured("of 32 (ms)", "latency_32_ms", 1),
+        ],
+    )
+
+
+def sensors(rows: list[Model]) -> str:
+    """Which sensor each fusion uses."""
+
+    def column(title: str, sensor: str, field: str) -> Column[Model]:
+        return Column(title, lambda row: format.signed(getattr((row.result.sensor_use or {})[sensor], field)))
+
+    columns = [
+        column(text.format(title), sensor, field)
+        for sensor, title in TITLES.items()
+        for text, field in {
+            "Without {}": "lost_missing",
+            "{} shuffled": "lost_shuffled",
+            "Shapley value of {}": "shapley",
+        }.items()
+    ]
+    return markdown(
+        [row for row in rows if row.result.sensor_use],
+        [
+            Column("Fusion", lambda row: row.name),
+            *columns,
+            Column("", lambda row: "; ".join(findings.sensor_verdicts(row.result.sensor_use or {}))),
+        ],
+    )
+
+
+def robustness(rows: list[Model]) -> str:
+    """What is left of each model under each corruption; empty where no corruptions were asked for."""
+    corrupted = [row for row in rows if row.result.curves]
+    kinds = dict.fromkeys(
+        (sensor, corruption)
+        for row in corrupted
+        for sensor, by_name in row.result.curves.items()
+        for corruption in by_name
+    )
+
+    def column(row: Model) -> Column[tuple[str, str]]:
+        def left(kind: tuple[str, str]) -> str:
+            sensor, corruption = kind
+            curve = row.result.curves.get(sensor, {}).get(corruption)
+            if curve is None:
+                return ""
+            return "not defined" if curve.relative_area is None else f"{curve.relative_area:.2f}"
+
+        return Column(row.name, left)
+
+    if not kinds:
+        return ""
+    return markdown(
+        kinds,
+        [
+            Column("Corruption", lambda kind: f"{TITLES[kind[0]]}: {kind[1].replace('_', ' ')}"),
+            *(column(row) for row in corrupted),
+        ],
+    )
+
+
+def calibration(rows: list[Model]) -> str:
+    found = [(row.name, row.result.calibration) for row in rows if row.result.calibration]
+    return markdown(
+        found,
+        [
+            Column("Model", lambda row: row[0]),
+            Column("ECE", lambda row: f"{row[1].before.ece:.3f}"),
+            Column("ECE after scaling", lambda row: f"{row[1].after.ece:.3f}"),
+            Column("Temperature", lambda row: f"{row[1].temperature:.2f}"),
+        ],
+    )
+
+
+def groups(manifest: Manifest) -> str:
+    """Groups and scenes of each split."""
+
+    def of_class(name: str) -> Column[str]:
+        return Column(name, lambda split: str(manifest.counts[split][name]))
+
+    return markdown(
+        manifest.splits(),
+        [
+            Column("Groups", lambda split: split),
+            *(of_class(name) for name in manifest.classes),
+            Column("Scenes", lambda split: str(manifest.scenes[split])),
+        ],
+    )
