@@ -3,7 +3,7 @@
     python -m stages.report
 
 Reads reports/statistics.json, metrics.json, timing/ and data/tensors/manifest.json; writes
-reports/report.md.
+reports/report.md and reports/details.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         headline=json.loads((REPORTS / "metrics.json").read_text()),
         timing=records.read_timing(f"train-{settings.unimodal[0]}"),
     )
-    (REPORTS / "report.md").write_text(page.render(found))
+    for name, text in page.render(found).items():
+        (REPORTS / name).write_text(text)
 
 
 if __name__ == "__main__":

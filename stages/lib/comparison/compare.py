@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 
 from stages.lib.comparison import calibration, resampled, sensor_use
-from stages.lib.comparison.resampled import BASELINES, ResampledSplit
+from stages.lib.comparison.resampled import BASELINES
 from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.evaluation import metrics, results
 from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.models import records
 from stages.lib.params import Params
-from stages.lib.statistics import bootstrap, intervals, significance
+from stages.lib.statistics import significance
 from stages.lib.statistics.significance import Contrast
 from stages.lib.tensors.manifest import Manifest
 
@@ -43,18 +43,16 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
     reference = min(fusion_names, key=lambda name: validation.values(name, "loss").mean())
     # By the metric of the verdicts: by its loss the weaker of the two might be chosen, and easily passed.
     single = max(settings.unimodal, key=lambda name: validation.values(name, "balanced_accuracy").mean())
-    accuracies = {name: judged.accuracies(name) for name in names}
+    values = {name: judged.scene_accuracies(name) for name in names}
+    failed = {name: judged.failed_seeds(name) for name in names}
 
     def family(pairs: list[tuple[str, str]]) -> dict[str, Contrast]:
-        claims = significance.contrast_family(
-            accuracies, pairs, judged.draws, report.confidence, report.margin
-        )
+        untrained = [name for name in names if failed[name]]
+        claims = significance.family(values, pairs, report.confidence, report.margin, untrained)
         return {claim.model: claim for claim in claims}
 
-    against_reference = family([(name, reference) for name in names if name != reference])
-    against_single = family([(name, single) for name in fusion_names if name != reference])
-    # One comparison has one outcome: this one belongs to the first family.
-    against_single[reference] = against_reference[single].reversed()
+    against_reference = family([(name, reference) for name in fusion_names if name != reference])
+    against_single = family([(name, single) for name in fusion_names])
     chance = float(judged.values("prior", "balanced_accuracy").mean())
     counts = np.array([manifest.counts[split][name] for name in manifest.classes])
 
@@ -72,7 +70,7 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             mean_below_prior=mean_below_prior,
             contrast=contrasts[0],
             single=contrasts[1],
-            seed_share=_seed_share(judged, name) if name in names else None,
+            failed_seeds=failed.get(name, []),
             sensor_use=(
                 sensor_use.uses(probes, report.confidence, report.margin) if name in fusion_names else None
             ),
@@ -91,7 +89,6 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
         reference=reference,
         single=single,
         seeds=seeds,
-        seeds_needed=significance.seeds_needed(len(against_reference)),
         confidence=report.confidence,
         margin=report.margin,
         num_scenes=judged.draws.scenes.shape[1],
@@ -102,9 +99,10 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             name: _last_epoch_best(name) for name in names if evaluated[name].cost.trainable_parameters
         },
         models={name: result(name) for name in evaluated},
-        pairs=significance.differences(
-            accuracies, list(itertools.combinations(names, 2)), judged.draws, report.confidence
-        ),
+        pairs=[
+            significance.difference(model, other, values[model] - values[other], report.confidence)
+            for model, other in itertools.combinations(names, 2)
+        ],
     )
 
 
@@ -125,11 +123,6 @@ def verdict(
     links = {"better": "than", "worse": "than", "tied": "with", "not decided": "against"}
     parts += [f"{part.outcome} {links[part.outcome]} {part.against}" for part in contrasts if part]
     return "; ".join(parts)
-
-
-def _seed_share(judged: ResampledSplit, name: str) -> float:
-    found = judged.accuracies(name)
-    return intervals.seed_share(found.measured, bootstrap.over_seeds(found.resampled, judged.draws))
 
 
 def _confusion(predictions: SplitPredictions) -> list[list[float | None]]:

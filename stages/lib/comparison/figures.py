@@ -73,7 +73,7 @@ def draw_metric_intervals(compared: Comparison, names: list[str]) -> Figure:
     return accuracy.metric_intervals(
         {name: np.array(summary.values) for name, summary in summaries.items()},
         {name: (summary.low, summary.high) for name, summary in summaries.items()},
-        chance=known(compared.chance),
+        chance=compared.accuracy("prior"),
         label=f"balanced accuracy, {compared.split} split",
         confidence=compared.confidence,
     )
@@ -83,7 +83,7 @@ def draw_differences(compared: Comparison, names: list[str]) -> Figure:
     return accuracy.difference_matrix(
         names,
         {(pair.model, pair.against): pair.difference for pair in compared.pairs},
-        {(pair.model, pair.against): (pair.two_way.low, pair.two_way.high) for pair in compared.pairs},
+        {(pair.model, pair.against): pair.interval or (None, None) for pair in compared.pairs},
     )
 
 
@@ -132,7 +132,7 @@ def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
             for corruption, curve in compared.models[name].curves.get(sensor, {}).items():
                 title = f"{TITLES[sensor]}: {corruption.replace('_', ' ')}"
                 curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
-    return robustness.corruption_curves(curves, names, known(compared.chance)) if curves else None
+    return robustness.corruption_curves(curves, names, compared.accuracy("prior")) if curves else None
 
 
 def draw_reliability(compared: Comparison, names: list[str]) -> Figure:

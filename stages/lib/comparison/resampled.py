@@ -15,11 +15,12 @@ from stages.lib.core.errors import UserError
 from stages.lib.evaluation import metrics, predictions
 from stages.lib.evaluation.metrics import Metrics
 from stages.lib.evaluation.predictions import SplitPredictions
-from stages.lib.statistics import bootstrap, intervals, significance
+from stages.lib.statistics import bootstrap, intervals, significance, two_way
 from stages.lib.statistics.bootstrap import BootstrapDraws
 from stages.lib.statistics.intervals import Accuracies, Interval
 
 BASELINES = ("prior", "return_count")
+_NEAR_CHANCE = 0.1  # of balanced accuracy
 METRICS = [field.name for field in fields(Metrics)]
 
 
@@ -53,6 +54,19 @@ class ResampledSplit:
             bootstrap.over_seeds(lost, self.draws_of(name)),
             self.draws.scenes.shape[1],
         )
+
+    def scene_accuracies(self, name: str) -> Float[np.ndarray, "S G"]:
+        """What each scene adds to the balanced accuracy of each seed."""
+        found = self.guesses[name]
+        decided = np.stack([metrics.predicted(logits) for logits in found.logits])
+        return two_way.scene_accuracies(decided, found.labels, self.scenes)
+
+    def failed_seeds(self, name: str) -> list[int]:
+        """Seeds whose balanced accuracy is near chance: their training did not work."""
+        accuracies = self.values(name, "balanced_accuracy")
+        limit = self.values("prior", "balanced_accuracy").mean() + _NEAR_CHANCE
+        pairs = zip(self.guesses[name].seeds, accuracies, strict=True)
+        return [seed for seed, accuracy in pairs if accuracy <= limit]
 
     def accuracies(self, name: str) -> Accuracies:
         guess = self.guesses[name]

@@ -46,9 +46,9 @@ class ModelResult:
     metrics: dict[str, dict[str, Summary]]  # by split and metric
     beats_prior: bool | None  # None for the prior itself
     mean_below_prior: bool  # whether at least its mean loss is lower
-    contrast: Contrast | None  # with the reference; None for the reference and for baselines
-    single: Contrast | None  # of a fusion, with the better single sensor
-    seed_share: float | None  # of the variance of its balanced accuracy
+    contrast: Contrast | None  # of a fusion with the reference; None for the reference itself
+    single: Contrast | None  # of a fusion with the better single sensor
+    failed_seeds: list[int]  # whose balanced accuracy is near chance: nothing is claimed about the model
     sensor_use: dict[str, SensorUse] | None  # of a fusion, by sensor
     curves: dict[str, dict[str, CorruptionCurve]]  # by sensor and corruption
     calibration: Calibration | None
@@ -65,10 +65,9 @@ class Comparison:
     reference: str  # the fusion with the least mean validation loss
     single: str  # the sensor whose own net has the highest mean balanced accuracy on validation
     seeds: list[int]
-    seeds_needed: int
     confidence: float
     margin: float
-    num_scenes: int
+    num_scenes: int  # of the split
     classes: list[str]
     rarest_class: str  # of the split
     corrupted_groups: int  # that the robustness figures come from
@@ -77,9 +76,30 @@ class Comparison:
     pairs: list[Difference]  # each model with each that comes later; exploratory
 
     @property
-    def chance(self) -> float | None:
-        """Balanced accuracy of the class prior."""
-        return self.models["prior"].metrics[self.split]["balanced_accuracy"].mean
+    def fusions(self) -> list[str]:
+        """Names of all models that see both sensors."""
+        return [
+            name for name, model in self.models.items() if model.kind in ("early", "intermediate", "late")
+        ]
+
+    @property
+    def front(self) -> list[str]:
+        """The reference, and the fusions that are not shown to be worse than it."""
+        worse = {name for name in self.fusions if (c := self.models[name].contrast) and c.outcome == "worse"}
+        return [self.reference, *(n for n in self.fusions if n != self.reference and n not in worse)]
+
+    def accuracy(self, name: str) -> float:
+        """A model's mean balanced accuracy on the split that the verdicts stand on."""
+        return self._mean(name, "balanced_accuracy")
+
+    def loss(self, name: str) -> float:
+        """A model's mean loss on the split that the verdicts stand on."""
+        return self._mean(name, "loss")
+
+    def _mean(self, name: str, metric: str) -> float:
+        mean = self.models[name].metrics[self.split][metric].mean
+        assert mean is not None  # of these two metrics
+        return mean
 
 
 def write(comparison: Comparison) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stages.lib.comparison.results import Summary
 from stages.lib.statistics.intervals import Interval
+from stages.lib.statistics.significance import Contrast, Difference
 
 _PROPER_NAMES = {"film": "FiLM", "mmtm": "MMTM"}
 
@@ -24,29 +25,59 @@ def with_interval(summary: Summary) -> str:
     return f"{summary.mean:.3f} ({summary.low:.3f} to {summary.high:.3f})"
 
 
-def seeds_interval(summary: Summary) -> str:
-    """A metric's interval over seeds alone."""
-    if summary.seeds_low is None:
-        return "-"
-    return f"{summary.seeds_low:.3f} to {summary.seeds_high:.3f}"
-
-
 def signed(interval: Interval | None) -> str:
-    """A gain or loss and its interval."""
+    """A gain or loss in points, and its interval."""
     if interval is None:
         return "-"
-    if interval.low is None:
-        return f"{interval.mean:+.3f}"
-    return f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    if interval.low is None or interval.high is None:
+        return points(interval.mean, sign=True)
+    low, high = points(interval.low, sign=True), points(interval.high, sign=True)
+    return f"{points(interval.mean, sign=True)} ({low} to {high})"
 
 
-def bounds(interval: Interval) -> str:
-    """The bounds of a difference's interval."""
-    return "-" if interval.low is None else f"{interval.low:+.4f} to {interval.high:+.4f}"
+def points(share: float, *, sign: bool = False) -> str:
+    """A share in percentage points, with a true minus sign."""
+    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(difference: Difference) -> str:
+    """The interval of a difference in points; a dash for none."""
+    if difference.interval is None:
+        return "-"
+    low, high = difference.interval
+    return f"{points(low, sign=True)} to {points(high, sign=True)}"
+
+
+def difference(contrast: Contrast) -> str:
+    """A contrast in one cell: points and outcome."""
+    return f"{points(contrast.difference, sign=True)}, {outcome(contrast.outcome)}"
+
+
+def outcome(key: str) -> str:
+    """The outcome of a contrast as the report shows it."""
+    return "open" if key == "not decided" else key
+
+
+def reach(share: float | None) -> str:
+    """A margin in points."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def points_with_interval(difference: Difference) -> str:
+    """A difference in points, in words, with its interval."""
+    told = f"{points(difference.difference, sign=True)} points"
+    return told if difference.interval is None else f"{told} ({interval(difference)})"
 
 
 def p_value(p: float | None) -> str:
-    return "-" if p is None else f"{p:.3f}"
+    if p is None:
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def millions(count: int | None) -> str:
@@ -63,9 +94,16 @@ def plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
+def join(names: list[str], separator: str = ", ") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(names) == 1:
+        return names[0]
+    return f"{separator.join(names[:-1])} and {names[-1]}"
+
+
 def label(name: str) -> str:
-    """A model's name in a table."""
-    return name.replace("prior", "class prior").replace("_", " ")
+    """A model's name as people read it."""
+    return "class prior" if name == "prior" else name.replace("_", " ")
 
 
 def architecture(name: str, kind: str) -> str:

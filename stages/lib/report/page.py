@@ -1,4 +1,4 @@
-"""What the report's template fills in: tables, and sentences that depend on the results."""
+"""What the report's templates fill in: tables, and sentences that depend on the results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison
 from stages.lib.core.names import TITLES
 from stages.lib.params import Params, Train
-from stages.lib.report import findings, format, tables
+from stages.lib.report import analysis, answer, format, tables
 from stages.lib.tensors.manifest import Manifest
+
+PAGES = ("report.md", "details.md")
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Results:
     timing: dict[str, Any]  # reports/timing/train-NAME.json of the first model
 
 
-def render(results: Results) -> str:
-    """The page as Markdown."""
+def render(results: Results) -> dict[str, str]:
+    """The pages as Markdown, by the name of their file."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("stages.lib.report", "."),
         undefined=jinja2.StrictUndefined,
@@ -37,63 +39,73 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plural": format.plural, "percent": "{:.0%}".format, "thousands": "{:,}".format}
-    return environment.get_template("report.md.j2").render(context(results))
+    environment.filters |= {
+        "label": format.label,
+        "percent": format.percent,
+        "plural": format.plural,
+        "points": format.points,
+        "thousands": "{:,}".format,
+    }
+    filled = context(results)
+    return {page: environment.get_template(f"{page}.j2").render(filled) for page in PAGES}
 
 
 def context(results: Results) -> dict[str, Any]:
     settings, manifest, compared = results.settings, results.manifest, results.compared
-    found = findings.findings(compared)
     models = tables.models(compared, results.costs)
     shown = [row for row in models if row.name in settings.fusion_names()]
     contrasts = [row.result.contrast for row in models if row.result.contrast]
     singles = [row.result.single for row in models if row.result.single]
     confidence = f"{compared.confidence:.0%}"
     on_gpu = results.timing["device"] == "cuda"
+    reference, single = format.label(compared.reference), f"{TITLES[compared.single]} alone"
     return {
         "settings": settings,
         "manifest": manifest,
         "compared": compared,
+        "reference": reference,
+        "single": single,
         "confidence": confidence,
         "timing": results.timing,
+        "on_gpu": on_gpu,
         "sizes": ", ".join(f"{sum(manifest.counts[s].values()):,} {s}" for s in manifest.splits()),
-        "answer": [line for line in findings.answer(found) if line],
+        "answer": answer.answer(compared),
         "headline": ", ".join(
             f"{name.replace('_', ' ')} {results.headline[name]:.3f}"
             for name in ("val_loss", "test_loss", "test_balanced_accuracy")
             if name in results.headline
         ),
+        "models_table": tables.all_models(models, compared),
         "notebook_table": tables.notebook(shown, on_gpu),
-        "on_gpu": on_gpu,
         "has_late": any(row.result.kind == "late" for row in shown),
         "peak_memory_mib": max(results.costs[row.name].peak_memory_mib for row in shown),
-        "models_table": tables.all_models(models, compared.split),
-        "metrics_table": tables.all_metrics(models, compared.split, compared.rarest_class),
-        "absent": [name for name, count in manifest.counts[compared.split].items() if not count],
-        "contrasts_table": tables.contrasts(contrasts, f"Against {compared.reference}", confidence),
-        "singles_table": tables.contrasts(singles, f"Against {compared.single} alone", confidence),
+        "analysis": analysis.written_analysis(compared),
+        "contrasts_table": tables.contrasts(contrasts, f"Against {reference}", confidence)
+        if contrasts
+        else "",
+        "singles_table": tables.contrasts(singles, f"Against {single}", confidence),
         "matched": matched_widths(compared),
-        "narrow": findings.narrow_intervals(compared),
         "costs_table": tables.costs(models),
         "sensors_table": tables.sensors(models),
-        "robustness_table": tables.robustness(models),
+        "robustness_tables": [table for sensor in TITLES for table in tables.robustness(models, sensor)],
+        "warnings": [*manifest.warnings, *filter(None, [answer.trivial_task(compared)])],
+        "groups_table": tables.groups(manifest),
+        "prior": compared.models["prior"].metrics,
+        "operators": [
+            (format.architecture(row.name, row.result.kind), fusions.describe(row.name)) for row in shown
+        ],
+        "additions": additions(settings.train),
+        "metrics_table": tables.all_metrics(models, compared.split, compared.rarest_class),
+        "absent": [name for name, count in manifest.counts[compared.split].items() if not count],
         "calibration_table": tables.calibration(models),
         "not_scaled": [
-            row.name
+            format.label(row.name)
             for row in models
             if row.result.calibration and row.result.calibration.after.ece > row.result.calibration.before.ece
         ],
         "last_best": {name: count for name, count in compared.last_epoch_best.items() if count},
-        "groups_table": tables.groups(manifest),
-        "prior": compared.models["prior"].metrics,
-        "trivial_task": findings.trivial_task(found),
-        "rasters": rasters(manifest),
-        "operators": [
-            (format.architecture(row.name, row.result.kind), fusions.describe(row.name)) for row in shown
-        ],
-        "analysis": findings.written_analysis(found),
-        "extras": extras(settings.train),
-        "titles": TITLES,
+        "failure_rate": 1 - 0.05 ** (1 / len(compared.seeds)),
+        "orientation": orientation(manifest),
     }
 
 
@@ -108,16 +120,16 @@ def matched_widths(compared: Comparison) -> dict[str, Any] | None:
     return {"widths": widths, "least": min(counts), "most": max(counts)}
 
 
-def rasters(manifest: Manifest) -> str:
-    """How scans lie on pictures, and how well."""
-    text = f"Orientation of the rasters: {manifest.orientation}"
+def orientation(manifest: Manifest) -> str:
+    """How LiDAR rasters lie on images, and how well."""
+    text = f"Orientation of the rasters (`dataset.lidar.orientation`): {manifest.orientation}"
     fits = manifest.orientation_fits
     if fits:
         others = {name: fit for name, fit in fits.items() if name != manifest.orientation}
         best = max(others, key=lambda name: others[name])
         text += (
-            f"; returns and the picture's foreground correlate with {fits[manifest.orientation]:.2f} so, and "
-            f"with {others[best]:.2f} in the best other orientation, {best}"
+            f". The correlation of returns with the image's foreground is {fits[manifest.orientation]:.2f}; the best "
+            f"other orientation, {best}, has {others[best]:.2f}"
         )
     if manifest.field_of_view_deg is not None:
         bounds = " and ".join(
@@ -128,17 +140,17 @@ def rasters(manifest: Manifest) -> str:
     return f"{text}."
 
 
-def extras(train: Train) -> str:
-    """What the recipe has beyond the notebook's, in words."""
-    flips = {"horizontal": "mirrored", "vertical": "turned upside down", "both": "mirrored both ways"}
+def additions(train: Train) -> str:
+    """What training has beyond the notebook's, in words."""
+    flips = {"horizontal": "left-right", "vertical": "upside-down", "both": "left-right and upside-down"}
     told = {
         f"weight decay {train.weight_decay:g}": train.weight_decay > 0,
-        f"gradients of a norm up to {train.clip_norm}": train.clip_norm is not None,
-        f"stopped after {train.patience} epochs without improvement": train.patience is not None,
-        "classes weighed alike": train.class_weights == "balanced",
-        f"samples {flips.get(train.augment.flip)}": train.augment.flip != "none",
-        f"samples moved by up to {train.augment.shift} pixels": train.augment.shift > 0,
-        f"one sensor left out of {train.augment.sensor_dropout:.0%} of the samples": (
+        f"gradient norm clipped to {train.clip_norm}": train.clip_norm is not None,
+        f"early stopping after {train.patience} epochs without improvement": train.patience is not None,
+        "class weights in the loss": train.class_weights == "balanced",
+        f"random {flips.get(train.augment.flip)} mirror images": train.augment.flip != "none",
+        f"random shifts of up to {train.augment.shift} pixels": train.augment.shift > 0,
+        f"one sensor hidden in {train.augment.sensor_dropout:.0%} of the samples": (
             train.augment.sensor_dropout > 0
         ),
     }

@@ -11,12 +11,12 @@ from tabulate import tabulate
 from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.core.names import TITLES
-from stages.lib.report import findings, format
+from stages.lib.report import answer, format
 from stages.lib.statistics.significance import Contrast
 from stages.lib.tensors.manifest import Manifest
 
-NO_TEST_SPLIT = "no test split"
 _MOST_ARCHITECTURES = 6  # that fit side by side
+_MOST_COLUMNS = 9  # of a table that people can read without scrolling sideways
 _MB = 2**20 / 1e6  # of a MiB
 
 Row = TypeVar("Row")
@@ -81,35 +81,30 @@ def notebook(rows: list[Model], on_gpu: bool) -> str:
     )
 
 
-def all_models(rows: list[Model], split: str) -> str:
-    """All models and baselines, with intervals."""
-    has_test = split == "test"
-    return markdown(
-        rows,
-        [
-            Column("Model", lambda row: format.label(row.name)),
-            Column(
-                f"Balanced accuracy ({split})",
-                lambda row: format.with_interval(row.result.metrics[split]["balanced_accuracy"]),
-            ),
-            Column(
-                "over seeds (t)",
-                lambda row: format.seeds_interval(row.result.metrics[split]["balanced_accuracy"]),
-            ),
-            Column(
-                "Test loss",
-                lambda row: (
-                    format.with_interval(row.result.metrics["test"]["loss"]) if has_test else NO_TEST_SPLIT
-                ),
-            ),
-            Column(
-                "Validation loss",
-                lambda row: format.with_interval(row.result.metrics["validation"]["loss"]),
-            ),
-            Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
-            Column("Verdict", lambda row: row.result.verdict),
-        ],
-    )
+def all_models(rows: list[Model], compared: Comparison) -> str:
+    """All models and baselines: how good, how they compare, what they cost."""
+    split = compared.split
+
+    def difference(contrast: Contrast | None) -> str:
+        return format.difference(contrast) if contrast else "-"
+
+    def better_than_prior(row: Model) -> str:
+        return "-" if row.result.beats_prior is None else "yes" if row.result.beats_prior else "not shown"
+
+    columns: list[Column[Model]] = [
+        Column("Model", lambda row: format.label(row.name)),
+        Column(
+            f"Balanced accuracy ({split})",
+            lambda row: format.with_interval(row.result.metrics[split]["balanced_accuracy"]),
+        ),
+        Column(f"Against {format.label(compared.reference)}", lambda row: difference(row.result.contrast)),
+        Column(f"Against {TITLES[compared.single]} alone", lambda row: difference(row.result.single)),
+        Column(f"Loss ({split})", lambda row: format.spread(row.result.metrics[split]["loss"])),
+        Column("Beats the class prior", better_than_prior),
+        Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
+        Column("Epoch (s)", lambda row: format.number(row.cost.epoch_s if row.cost else None, 2)),
+    ]
+    return markdown(rows, columns)
 
 
 def all_metrics(rows: list[Model], split: str, rarest_class: str) -> str:
@@ -138,20 +133,19 @@ def all_metrics(rows: list[Model], split: str, rarest_class: str) -> str:
 
 
 def contrasts(family: list[Contrast], title: str, confidence: str) -> str:
-    return markdown(
-        family,
-        [
-            Column(title, lambda contrast: contrast.model),
-            Column("Difference", lambda contrast: f"{contrast.difference:+.4f}"),
-            Column(f"{confidence} over seeds and scenes", lambda contrast: format.bounds(contrast.two_way)),
-            Column(f"{confidence} over seeds (t)", lambda contrast: format.bounds(contrast.over_seeds)),
-            Column("P(better)", lambda contrast: f"{contrast.probability:.2f}"),
-            Column("p", lambda contrast: format.p_value(contrast.p)),
-            Column("p (Holm)", lambda contrast: format.p_value(contrast.p_holm)),
-            Column("p (not tied)", lambda contrast: format.p_value(contrast.p_tied)),
-            Column("Outcome", lambda contrast: contrast.outcome),
-        ],
-    )
+    """A family of claims."""
+    columns: list[Column[Contrast]] = [
+        Column(title, lambda contrast: format.label(contrast.model)),
+        Column("Difference (points)", lambda contrast: format.points(contrast.difference, sign=True)),
+        Column(f"{confidence} interval", format.interval),
+        Column("p", lambda contrast: format.p_value(contrast.p)),
+        Column("p (Holm)", lambda contrast: format.p_value(contrast.p_holm)),
+        Column("Outcome", lambda contrast: format.outcome(contrast.outcome)),
+        Column("Tied within (points)", lambda contrast: format.reach(contrast.tied_within)),
+        Column("Seeds' share of the variance", lambda contrast: format.percent(contrast.seed_share)),
+        Column("To decide it", answer.plan_words),
+    ]
+    return markdown(family, columns)
 
 
 def costs(rows: list[Model]) -> str:
@@ -186,52 +180,39 @@ def sensors(rows: list[Model]) -> str:
         for text, field in {
             "Without {}": "lost_missing",
             "{} shuffled": "lost_shuffled",
-            "Shapley value of {}": "shapley",
+            "Share of {}": "shapley",
         }.items()
     ]
     return markdown(
         [row for row in rows if row.result.sensor_use],
         [
-            Column("Fusion", lambda row: row.name),
+            Column("Fusion", lambda row: format.label(row.name)),
             *columns,
-            Column("", lambda row: "; ".join(findings.sensor_verdicts(row.result.sensor_use or {}))),
+            Column("Verdict", lambda row: answer.sensor_verdict(row.result.sensor_use or {})),
         ],
     )
 
 
-def robustness(rows: list[Model]) -> str:
-    """What is left of each model under each corruption; empty where no corruptions were asked for."""
-    corrupted = [row for row in rows if row.result.curves]
-    kinds = dict.fromkeys(
-        (sensor, corruption)
-        for row in corrupted
-        for sensor, by_name in row.result.curves.items()
-        for corruption in by_name
-    )
+def robustness(rows: list[Model], sensor: str) -> list[str]:
+    """What is left of each model under the corruptions of one sensor; several tables where one would be too wide."""
+    corrupted = [row for row in rows if row.result.curves.get(sensor)]
+    names = list(corrupted[0].result.curves[sensor]) if corrupted else []
 
-    def column(row: Model) -> Column[tuple[str, str]]:
-        def left(kind: tuple[str, str]) -> str:
-            sensor, corruption = kind
-            curve = row.result.curves.get(sensor, {}).get(corruption)
-            if curve is None:
-                return ""
-            return "not defined" if curve.relative_area is None else f"{curve.relative_area:.2f}"
+    def column(corruption: str) -> Column[Model]:
+        def left(row: Model) -> str:
+            area = row.result.curves[sensor][corruption].relative_area
+            return "not defined" if area is None else f"{area:.2f}"
 
-        return Column(row.name, left)
+        return Column(corruption.replace("_", " ").capitalize(), left)
 
-    if not kinds:
-        return ""
-    return markdown(
-        kinds,
-        [
-            Column("Corruption", lambda kind: f"{TITLES[kind[0]]}: {kind[1].replace('_', ' ')}"),
-            *(column(row) for row in corrupted),
-        ],
-    )
+    model = Column[Model](f"{TITLES[sensor]} corrupted", lambda row: format.label(row.name))
+    size = _MOST_COLUMNS - 1
+    parts = [names[start : start + size] for start in range(0, len(names), size)]
+    return [markdown(corrupted, [model, *map(column, part)]) for part in parts]
 
 
 def calibration(rows: list[Model]) -> str:
-    found = [(row.name, row.result.calibration) for row in rows if row.result.calibration]
+    found = [(format.label(row.name), row.result.calibration) for row in rows if row.result.calibration]
     return markdown(
         found,
         [
