@@ -147,7 +147,7 @@ NEED_THE_TINY_RUN = [
     "test_resume",
     "test_own_data",
     "test_bad_input",
-    "test_readme",
+    "test_pages",
     "test_sensor_use",
     "test_synthesize",
     "test_ingest",

@@ -1,0 +1,258 @@
+"""The pages are true: their commands run, their links lead somewhere, README's numbers are the report's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pypcd4 import PointCloud
+from support.datasets import range_image, stored_as, to_xyz, write_dataset, write_raw
+from support.processes import end, start, work_off_queue
+from support.project import ROOT, Project, committed
+
+from stages.lib import fusions
+from stages.lib.datasets import synthetic
+
+README = ROOT / "README.md"
+# Every page with commands, in the order in which the test runs them; a file and a text in it that show that they ran.
+PAGES = {
+    "README.md": ("reports/report.md", "Intermediate Fusion (Minimum)"),
+    "docs/own-data.md": ("data/tensors/manifest.json", '"source": "data/clouds"'),
+    "docs/experiments.md": ("reports/notebook/report.md", "make notebook"),
+    "docs/statistics.md": ("models/rgb/seed-52.json", '"seed": 52'),
+    "docs/larger.md": ("reports/timing/train-rgb.json", '"backend": "dask"'),
+}
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
+ACTIVATE = ". .venv/bin/activate"
+# `make test` runs these tests; the environment is active already.
+SKIPPED = {"make test", ACTIVATE}
+# One new seed shows the same as four.
+SEEDS = ("seeds=[51,52,53,54,55,56,57,58]", "seeds=[0,51,52]")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+
+
+def commands(page: str) -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
+    return [line for line in (line.split(" # ")[0].strip() for line in lines) if line and line[0] != "#"]
+
+
+def prose(page: str) -> str:
+    """A page without its code."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.M | re.S))
+
+
+def anchors(page: str) -> set[str]:
+    """The names by which links reach the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def write_code(project: Project) -> None:
+    """Each block of Python names its file in its first line."""
+    for code in [code for page in PAGES for code in blocks(page, "python")]:
+        name = re.match(r"# (\S+\.py)\n", code)
+        assert name
+        project.path(name.group(1)).write_text(code)
+
+
+def write_data(project: Project) -> None:
+    """A dataset, or raw files, for each layout that docs/own-data.md has a command for."""
+    angles = synthetic.angles_rad(24).tolist()
+    info = {"azimuth": angles, "zenith": angles}
+
+    def write_range(number: int, path: Path) -> Path:
+        np.save(path.with_suffix(".npy"), range_image(number))
+        return path.with_suffix(".npy")
+
+    write_dataset(project.path("data/mine"))
+    write_dataset(project.path("data/points"), change=stored_as("points", to_xyz))
+    write_dataset(project.path("data/ranges"), change=stored_as("range_m", lambda image: image), info=info)
+    write_dataset(project.path("data/files"), write_scan=write_range, info=info)
+    write_raw(project.path("raw"), {"cubes": range(12), "spheres": range(12)})
+    for split, count in {"train": 6, "validation": 3, "test": 3}.items():
+        for label in ("car", "truck"):
+            folder = project.path(f"my/{split}/{label}")
+            folder.mkdir(parents=True)
+            for number in range(count):
+                rng = np.random.default_rng([len(split), len(label), number])
+                path = folder / f"{split}-{number}_{label}.png"
+                Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(path)
+                points = rng.normal([0, 20, 0], 2, (200, 3)).astype(np.float32)
+                PointCloud.from_xyz_points(points).save(path.with_suffix(".pcd"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.sweep
+def test_commands_run_in_their_order(clone: Project) -> None:
+    """All commands of all pages, in a tiny clone whose environment is the tests' own."""
+    write_code(clone)
+    write_data(clone)
+    clone.run("python", "write_dataset.py")
+    clone.path(".venv/bin").mkdir(parents=True)
+    clone.path(".venv/bin/activate").touch()
+    clone.path(".venv/.ready").touch()
+    port = free_port()
+    ran = set(SKIPPED)
+    background = []
+    for page, (file, text) in PAGES.items():
+        # A reader may start with any page.
+        clone.run("git", "checkout", "--", "params.yaml")
+        for command in commands(page):
+            if command in ran:  # on an earlier page
+                continue
+            ran.add(command)
+            command = command.replace(":8786", f":{port}").replace(*SEEDS)
+            command = command.replace("--port 8786", f"--port {port} --no-dashboard")
+            if "dataset.lidar" in command or "data/course" in command:
+                # The layout makes no difference once the tensors are written: training on each would prove nothing.
+                command = command.replace("headline report", "export")
+            if "dataset." in command:
+                clone.run("git", "checkout", "--", "params.yaml")  # as the page says
+            if command == "dvc queue start -j 2":
+                work_off_queue(clone, 2)
+            elif command.startswith("dask "):
+                background.append(start(clone, shlex.split(command)))
+            else:
+                clone.run(*shlex.split(command))
+        assert text in clone.text(file), page
+    for process in background:
+        end(process)
+
+
+def test_every_page_with_commands_is_run() -> None:
+    """A page of docs/ with commands starts with the environment; README links to every page."""
+    with_commands = [page for page in DOCS if commands(page)]
+    assert {"README.md", *with_commands} == set(PAGES)
+    assert all(commands(page)[0] == ACTIVATE for page in with_commands)
+    assert all(f"]({page})" in README.read_text() for page in DOCS)
+    assert len({command for page in PAGES for command in commands(page)}) >= 28
+
+
+def test_result_is_the_reports() -> None:
+    rows = {row["model"]: row for row in csv.DictReader(committed("reports/comparison.csv").splitlines())}
+    text = README.read_text()
+    lines = re.findall(r"^\| (\w[\w ]*?) +\| ([\d.]+) +\| ([\d.]+) +\| ([\d.-]+) +\| ([\d.-]+)", text, re.M)
+    assert {name for name, *_ in lines} == {name.replace("_", " ") for name in rows}
+    for name, balanced_accuracy, loss, millions, epoch_s in lines:
+        row = rows[name.replace(" ", "_")]
+        assert balanced_accuracy == f"{float(row['test_balanced_accuracy']):.3f}"
+        assert loss == f"{float(row['test_loss']):.3f}"
+        assert millions == (f"{float(row['parameters']) / 1e6:.1f}" if row["parameters"] else "-")
+        digits = 2 if name == "late" else 1
+        assert epoch_s == (f"{float(row['epoch_s']):.{digits}f}" if row["epoch_s"] else "-")
+
+
+def test_answer_is_the_reports() -> None:
+    """README's first paragraph on the built-in dataset, claim by claim."""
+    rows = csv.DictReader(committed("reports/comparison.csv").splitlines())
+    means = {row["model"]: float(row["test_balanced_accuracy"]) for row in rows}
+    text = " ".join(README.read_text().split())
+    assert "late fusion has the highest mean balanced accuracy. Addition and concatenation follow" in text
+    assert sorted(means, key=lambda name: -means[name])[:5] == [
+        "late",
+        "addition",
+        "concatenation",
+        "hadamard",
+        "lidar",
+    ]
+    assert "the Hadamard product is only about one point above LiDAR alone" in text
+    assert 0.005 < means["hadamard"] - means["lidar"] < 0.015
+    statistics = json.loads(committed("reports/statistics.json"))
+    assert "With four seeds, none of these differences can be significant" in text
+    assert "eight seeds are needed" in text
+    assert (len(statistics["seeds"]), statistics["seeds_needed"]) == (4, 8)
+
+
+def test_what_the_zoo_says_is_its_reports() -> None:
+    """README's list of what the zoo found, claim by claim."""
+    words = {10: "ten", 13: "thirteen", 14: "fourteen", 19: "nineteen"}
+    statistics = json.loads(committed("reports/zoo/statistics.json"))
+    rows = csv.DictReader(committed("reports/zoo/comparison.csv").splitlines())
+    millions = {row["model"]: float(row["parameters"] or 0) / 1e6 for row in rows}
+    models = statistics["models"]
+    section = README.read_text().split("\n## All fusions compared\n")[1].split("\n## ")[0]
+    paragraph = " ".join(section.split())
+    assert f"all of them with {words[len(statistics['seeds'])]} seeds" in paragraph
+    assert "Late fusion by a perceptron over two frozen networks is significantly better than" in paragraph
+    assert statistics["reference"] == "late" and len(statistics["seeds"]) >= statistics["seeds_needed"]
+
+    joint = fusions.names(*fusions.JOINT)
+    worse = {name for name, model in models.items() if (model["contrast"] or {}).get("outcome") == "worse"}
+    assert worse == {*joint, "late_finetuned", "rgb", "lidar"}
+    assert f"than all {words[len(set(joint) - {'early'})]} intermediate fusions, and than" in paragraph
+    assert "(`late_finetuned`)" in paragraph
+    tied = {name for name, model in models.items() if (model["contrast"] or {}).get("outcome") == "tied"}
+    assert tied == {"late_linear", "late_product", "late_mean"} and statistics["margin"] == 0.01
+
+    assert f"{millions['late']:.0f} million parameters" in paragraph
+    sizes = [f"{millions[name]:.0f}" for name in joint]
+    usual = max(sizes, key=sizes.count)
+    assert sizes.count(usual) > len(sizes) / 2
+    assert f"where most other fusions have {usual} million" in paragraph
+
+    paid = {name: model["single"]["outcome"] for name, model in models.items() if model["single"]}
+    assert set(paid) == set(fusions.names(*fusions.KINDS)) and set(paid.values()) == {"better", "not decided"}
+    assert statistics["single"] == "lidar" and "LiDAR is the more accurate sensor on validation" in paragraph
+    undecided = sorted(name.replace("_", " ") for name in paid if paid[name] == "not decided")
+    counts = f"{words[len(paid) - len(undecided)]} of {words[len(paid)]}".capitalize()
+    assert f"{counts} fusions are significantly better than LiDAR alone; for " in paragraph
+    assert f"for {', '.join(undecided[:-1])} and {undecided[-1]} it is not decided" in paragraph
+    assert "Most networks were best in the last of their four epochs" in paragraph
+    last = statistics["last_epoch_best"]
+    assert min(last[name] for name in ("rgb", "lidar", *joint)) > 5
+
+
+@pytest.mark.parametrize("folder", ["reports", "reports/zoo"])
+def test_report_stays_readable(folder: str) -> None:
+    """Its length, the size of its figures, and that none is missing."""
+    reports = ROOT / folder
+    report = (reports / "report.md").read_text()
+    assert len(report.splitlines()) <= 1000
+    images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", report)
+    assert {Path(image).name for _, image in images} == {path.name for path in reports.glob("figures/*.png")}
+    for description, image in images:
+        assert len(description) > 10
+        assert (reports / image).stat().st_size < 200_000, image
+
+
+def test_readme_stays_short() -> None:
+    assert len(README.read_text().splitlines()) < 200
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *DOCS])
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        if not target.startswith("http"):
+            name, _, anchor = target.partition("#")
+            path = ((ROOT / page).parent / name if name else ROOT / page).resolve()
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path.relative_to(ROOT).as_posix()), target
+
+
+def test_tree_is_the_folders() -> None:
+    """README's tree: what it names exists, and it names every stage and every room."""
+    tree = README.read_text().split("## Where things are")[1].split("```")[1]
+    named, folder = set(), ""
+    for indent, name in re.findall(r"^(  )?(\w\S*)", tree, re.M):
+        folder = folder if indent else name
+        named.add(folder + name if indent else name)
+    for name in named:
+        assert (ROOT / name).exists(), name
+    assert {f"stages/lib/{path.parent.name}/" for path in ROOT.glob("stages/lib/*/__init__.py")} <= named
+    stages = tree.split("in this order:")[1].split("stages/lib/")[0].replace(",", " ").split()
+    assert sorted(stages) == sorted(path.stem for path in ROOT.glob("stages/*.py") if path.stem != "__init__")
