@@ -1,14 +1,11 @@
-"""Metrics and statistics, against values worked out by hand or by an independent library."""
+"""Metrics, against values worked out by hand or by an independent library."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.special import log_softmax
 from sklearn.metrics import (
     accuracy_score,
@@ -22,10 +19,6 @@ from sklearn.metrics import (
 )
 
 from stages.lib.evaluation import baselines, metrics
-from stages.lib.statistics import bootstrap, intervals, significance
-from stages.lib.statistics.bootstrap import BootstrapDraws
-from stages.lib.statistics.intervals import Accuracies
-from stages.lib.statistics.significance import Contrast
 
 
 def test_binary_metrics_by_hand() -> None:
@@ -136,144 +129,6 @@ def test_return_count_reads_a_class_off_the_size() -> None:
     assert metrics.measure(logits, labels).balanced_accuracy > 0.95
 
 
-def test_interval_over_seeds_is_students() -> None:
-    values = np.array([0.9, 0.92, 0.95, 0.91])
-    interval = intervals.interval_over_seeds(values, 0.95)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-
-
-def test_one_seed_has_no_interval() -> None:
-    assert intervals.interval_over_seeds(np.array([0.9]), 0.95) == intervals.Interval(0.9, None, None)
-
-
-@pytest.mark.parametrize("count", [2, 3, 6])
-def test_sign_flip_equals_enumeration(count: int) -> None:
-    differences = np.random.default_rng(count).normal(0.5, 1, count)
-    means = [np.mean(differences * signs) for signs in itertools.product((1, -1), repeat=count)]
-    expected = np.mean(np.abs(means) >= abs(differences.mean()) - 1e-12)
-    assert significance.sign_flip_p(differences) == pytest.approx(expected)
-
-
-def test_sign_flip_floor() -> None:
-    assert significance.sign_flip_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])) == pytest.approx(2 / 64)
-    assert significance.sign_flip_p(np.array([1.0])) == 1.0
-
-
-def test_holm_by_hand() -> None:
-    assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert significance.holm([]) == []
-
-
-def test_five_contrasts_need_eight_seeds() -> None:
-    assert significance.seeds_needed(5) == 8
-    assert significance.seeds_needed(1) == 6
-
-
-def made_up(
-    gains: dict[str, float], *, num_seeds: int, num_scenes: int = 200, spread: float = 0.002, seed: int = 3
-) -> tuple[dict[str, Accuracies], BootstrapDraws]:
-    """Models that are right more often by so much, under seeds that differ by so little."""
-    rng = np.random.default_rng(seed)
-    draws = bootstrap.draw(num_seeds, num_scenes, 1000)
-    weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
-    easy = rng.normal(0.8, 0.05, num_scenes)
-    found = {}
-    for name, gain in gains.items():
-        scores = easy + gain + rng.normal(0, 0.02, num_scenes) + rng.normal(0, spread, (num_seeds, 1))
-        measured = scores.mean(axis=1)
-        found[name] = Accuracies(measured, weights @ scores.T, measured[:, None])
-    return found, draws
-
-
-def family(gains: dict[str, float], **options: Any) -> dict[str, Contrast]:
-    """Every model against the first."""
-    accuracies, draws = made_up(gains, **options)
-    first, *others = gains
-    claims = significance.contrast_family(accuracies, [(name, first) for name in others], draws, 0.95, 0.01)
-    return {claim.model: claim for claim in claims}
-
-
-def test_a_claim_needs_enough_seeds() -> None:
-    gains = {"a": 0.0, **dict.fromkeys("bcdef", -0.2)}
-    assert {claim.outcome for claim in family(gains, num_seeds=4).values()} == {"not decided"}
-    assert {claim.outcome for claim in family(gains, num_seeds=8).values()} == {"worse"}
-
-
-def test_better_worse_and_tied() -> None:
-    claims = family({"a": 0.0, "b": 0.1, "c": -0.1, "d": 0.0005}, num_seeds=10)
-    assert {name: claim.outcome for name, claim in claims.items()} == {
-        "b": "better",
-        "c": "worse",
-        "d": "tied",
-    }
-    assert claims["b"].probability == 1 and claims["c"].probability == 0
-    assert claims["b"].difference == pytest.approx(0.1, abs=0.01)
-
-
-def test_a_tie_takes_more_than_no_difference() -> None:
-    """Seeds that differ by three points can't show that models differ by less than one."""
-    claims = family({"a": 0.0, "b": 0.0}, num_seeds=6, spread=0.03)
-    assert claims["b"].outcome == "not decided"
-
-
-def test_a_claim_needs_more_than_one_lucky_scene() -> None:
-    """Ten seeds agree, but all of the difference comes from one scene of six."""
-    draws = bootstrap.draw(10, 6, 1000)
-    labels, scenes = np.tile([0, 1], 12), np.repeat(np.arange(6), 4)
-    right = np.ones((10, 24), bool)
-    other = right.copy()
-    other[:, :4] = False
-    logits = {
-        name: np.where(hits == (labels == 1), 1.0, -1.0)[..., None]
-        for name, hits in (("a", right), ("b", other))
-    }
-    accuracies = {name: intervals.accuracies(part, labels, scenes, draws) for name, part in logits.items()}
-    (contrast,) = significance.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
-    assert contrast.p_holm is not None and contrast.p_holm < 0.05
-    assert contrast.outcome == "not decided"
-
-
-def test_one_seed_gives_no_p_value() -> None:
-    (claim,) = family({"a": 0.0, "b": -0.3}, num_seeds=1).values()
-    assert claim.p is None and claim.p_tied is None and claim.outcome == "not decided"
-    assert claim.two_way.high is not None and claim.two_way.high < 0, "scenes alone still give an interval"
-
-
-def test_equivalence_is_two_one_sided_tests() -> None:
-    differences = np.array([0.002, -0.003, 0.004, 0.001, -0.002])
-    below = stats.ttest_1samp(differences, -0.01, alternative="greater").pvalue
-    above = stats.ttest_1samp(differences, 0.01, alternative="less").pvalue
-    assert significance.equivalence_p(differences, 0.01) == pytest.approx(max(below, above))
-    assert significance.equivalence_p(np.zeros(5), 0.01) is None
-
-
-def test_all_right_gives_wilsons_interval() -> None:
-    """20 scenes of a class and 10 of the other, all right under every seed."""
-    labels = np.array([0] * 20 + [1] * 10)
-    scenes = np.arange(30)
-    draws = bootstrap.draw(3, 30, 200)
-    logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
-    found = intervals.accuracies(logits, labels, scenes, draws)
-    interval = intervals.interval_of_accuracy(found, labels, scenes, draws, 0.95)
-    missed = [1 - stats.binomtest(n, n).proportion_ci(0.95, method="wilson").low for n in (20, 10)]
-    # Each class makes half of the mean; distances add up in squares.
-    expected = 1 - np.hypot(*missed) / 2
-    assert (interval.low, interval.high) == (pytest.approx(expected), pytest.approx(1.0))
-
-
-def test_a_small_class_without_an_error_widens_the_interval() -> None:
-    """10 of 10 of the rare class say little, however many samples the other has."""
-    labels = np.array([0] * 150 + [1] * 10)
-    draws = bootstrap.draw(3, 160, 500)
-    logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
-    logits[:, :3] = 5.0  # three of the common class are wrong
-    found = intervals.accuracies(logits, labels, np.arange(160), draws)
-    interval = intervals.interval_of_accuracy(found, labels, np.arange(160), draws, 0.95)
-    rare = stats.binomtest(10, 10).proportion_ci(0.95, method="wilson").low
-    assert interval.low is not None and interval.low < 1 - (1 - rare) / 2
-
-
 def test_equally_sure_predictions_share_a_bin() -> None:
     """A coin's calibration is perfect, in whatever order its samples come."""
     labels = np.array([0, 1] * 50)
@@ -298,50 +153,3 @@ def test_calibration_error_equals_a_plain_loop() -> None:
     parts = [ranked[20 * i : 20 * i + 20] for i in range(15)]
     gaps = [abs(sum(c for c, _ in part) - sum(r for _, r in part)) for part in parts]
     assert metrics.measure(logits, labels).ece == pytest.approx(sum(gaps) / 300)
-
-
-def test_seeds_share_of_the_uncertainty() -> None:
-    for spread, share in ((0.1, 1.0), (0.00001, 0.0)):
-        accuracies, draws = made_up({"a": 0.0}, num_seeds=10, spread=spread)
-        resampled = bootstrap.over_seeds(accuracies["a"].resampled, draws)
-        assert intervals.seed_share(accuracies["a"].measured, resampled) == pytest.approx(share, abs=0.1)
-
-
-def test_few_seeds_that_differ_get_students_interval() -> None:
-    """With all the spread in four seeds, the two-way interval is about Student's over these seeds."""
-    accuracies, draws = made_up({"a": 0.0}, num_seeds=4, spread=0.1)
-    found = accuracies["a"].measured
-    student = intervals.interval_over_seeds(found, 0.95)
-    two_way = intervals.two_way_interval(
-        found, bootstrap.over_seeds(accuracies["a"].resampled, draws), 200, 0.95
-    )
-    assert student.high is not None and two_way.high is not None and two_way.low is not None
-    assert two_way.high - two_way.low == pytest.approx(2 * (student.high - student.mean), rel=0.15)
-    clipped = intervals.two_way_interval(found, np.linspace(0.5, 1, 100), 200, 0.95, (0.0, 0.9))
-    assert clipped.high == 0.9
-
-
-def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:
-    rng = np.random.default_rng(4)
-    draws = bootstrap.draw(3, 100, 500)
-    weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
-
-    def beats(lower_by: float, spread: float) -> bool:
-        losses = rng.normal(-lower_by, spread, (3, 100))
-        means = bootstrap.over_seeds(weights @ losses.T, draws)
-        return significance.beats_prior(losses.mean(axis=1), means, 100)
-
-    assert beats(0.3, 0.1)
-    assert not beats(0.001, 0.5)
-    assert not beats(0.0, 0.0)
-
-
-def test_a_reversed_contrast_says_the_opposite() -> None:
-    accuracies, draws = made_up({"a": 0.0, "b": 0.1}, num_seeds=10)
-    (contrast,) = significance.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
-    (expected,) = significance.contrast_family(accuracies, [("a", "b")], draws, 0.95, 0.01)
-    other = contrast.reversed()
-    assert contrast.outcome == "better" and other.outcome == "worse"
-    assert (other.model, other.against, other.probability) == ("a", "b", expected.probability)
-    assert other.difference == pytest.approx(expected.difference)
-    assert other.two_way.low == pytest.approx(expected.two_way.low, rel=1e-6)

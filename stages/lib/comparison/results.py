@@ -84,9 +84,14 @@ class Comparison:
 
     @property
     def front(self) -> list[str]:
-        """The reference, and the fusions that are not shown to be worse than it."""
-        worse = {name for name in self.fusions if (c := self.models[name].contrast) and c.outcome == "worse"}
-        return [self.reference, *(n for n in self.fusions if n != self.reference and n not in worse)]
+        """The reference, and the fusions that trained and are not shown to be worse than it."""
+        behind = {
+            name
+            for name in self.fusions
+            if self.models[name].failed_seeds or ((c := self.models[name].contrast) and c.outcome == "worse")
+        }
+        others = [name for name in self.fusions if name != self.reference and name not in behind]
+        return [self.reference, *others]
 
     def accuracy(self, name: str) -> float:
         """A model's mean balanced accuracy on the split that the verdicts stand on."""

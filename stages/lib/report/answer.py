@@ -15,25 +15,32 @@ _SOLVED_SHARE = 0.95  # of the best fusion's gain over chance
 
 def answer(compared: Comparison) -> list[str]:
     """What may be said, and how sure it is; one bullet each."""
-    lines = [
-        _front(compared),
-        _one_or_two_sensors(compared),
-        _open(compared),
-        _failed_seeds(compared),
-        _ignored_sensors(compared),
-        _no_test_split(compared),
-    ]
+    if not compared.models[compared.reference].beats_prior:
+        lines = [_nothing_learned(compared), _failed_seeds(compared), _no_test_split(compared)]
+    else:
+        lines = [
+            _front(compared),
+            _one_or_two_sensors(compared),
+            _open(compared),
+            _failed_seeds(compared),
+            _ignored_sensors(compared),
+            _no_test_split(compared),
+        ]
     return [line for line in lines if line]
 
 
+def _nothing_learned(compared: Comparison) -> str:
+    best = compared.models[compared.reference]
+    lower = ", although its mean loss is lower" if best.mean_below_prior else ""
+    return (
+        f"**No answer yet.** Even {label(compared.reference)}, the fusion with the lowest validation loss, is not "
+        f"shown to be better than always predicting the class frequencies{lower}. A ranking would be a ranking of "
+        "noise. More epochs, a higher learning rate or more data may help."
+    )
+
+
 def _front(compared: Comparison) -> str:
-    reference, best = label(compared.reference), compared.models[compared.reference]
-    if not best.beats_prior:
-        lower = ", although its mean loss is lower" if best.mean_below_prior else ""
-        return (
-            f"**No answer yet.** Even {reference}, the fusion with the lowest validation loss, is not shown to be "
-            f"better than always predicting the class frequencies{lower}. A ranking would be a ranking of noise."
-        )
+    reference = label(compared.reference)
     contrasts = {
         name: contrast
         for name in compared.fusions
@@ -42,8 +49,12 @@ def _front(compared: Comparison) -> str:
     accuracy = (
         f"a balanced accuracy of {compared.accuracy(compared.reference):.3f} on the {compared.split} split"
     )
-    if not contrasts:
+    if len(compared.fusions) == 1:
         return f"**{reference}** is the only fusion in this run. It has {accuracy}."
+    if not can_claim(compared):
+        return f"**{reference} has the lowest validation loss**, and {accuracy}. The other fusions are {{}}.".format(
+            "; ".join(f"{label(name)} with {compared.accuracy(name):.3f}" for name in contrasts)
+        )
     by_outcome = {
         outcome: [contrast for contrast in contrasts.values() if contrast.outcome == outcome]
         for outcome in ("better", "tied", "not decided", "worse")
@@ -158,17 +169,16 @@ def plan_words(contrast: Contrast) -> str:
 
 
 def _failed_seeds(compared: Comparison) -> str | None:
-    failed = [
-        f"{label(name)} with {'seed' if len(model.failed_seeds) == 1 else 'seeds'} "
-        f"{join([str(seed) for seed in model.failed_seeds])}"
-        for name, model in compared.models.items()
-        if model.failed_seeds
-    ]
+    failed = {name: model.failed_seeds for name, model in compared.models.items() if model.failed_seeds}
     if not failed:
         return None
+    told = [
+        f"{label(name)} ({'all seeds' if len(seeds) == len(compared.seeds) else ', '.join(map(str, seeds))})"
+        for name, seeds in failed.items()
+    ]
     return (
-        f"**Did not train:** {'; '.join(failed)}. Balanced accuracy is within 0.1 of chance, so nothing is claimed "
-        "about these models, and no seed is left out."
+        f"**Seeds that did not train:** {', '.join(told)}. Their balanced accuracy is within 0.1 of chance, so nothing "
+        "is claimed about these models. No seed is left out of the numbers."
     )
 
 

@@ -37,7 +37,10 @@ def signed(interval: Interval | None) -> str:
 
 def points(share: float, *, sign: bool = False) -> str:
     """A share in percentage points, with a true minus sign."""
-    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.3g}"
+    if not sign:
+        return f"{100 * share:.3g}"
+    rounded = round(100 * share, 1)
+    text = f"{rounded:+.1f}" if rounded else "0.0"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -94,11 +97,9 @@ def plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def join(names: list[str], separator: str = ", ") -> str:
+def join(names: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    if len(names) == 1:
-        return names[0]
-    return f"{separator.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def label(name: str) -> str:

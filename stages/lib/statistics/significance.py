@@ -6,7 +6,7 @@ S = seeds;  G = scenes;  D = draws
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -44,18 +44,6 @@ class Contrast(Difference):
     p_holm: float | None  # corrected for the family by Holm's method
     outcome: str  # "better", "worse", "tied" or "not decided"
     plan: Plan | None  # what would decide it, where it is not decided
-
-    def reversed(self) -> Contrast:
-        """The other model against the first."""
-        opposite = {"better": "worse", "worse": "better"}
-        return replace(
-            self,
-            model=self.against,
-            against=self.model,
-            difference=-self.difference,
-            interval=None if self.interval is None else (-self.interval[1], -self.interval[0]),
-            outcome=opposite.get(self.outcome, self.outcome),
-        )
 
 
 def difference(model: str, against: str, values: Float[np.ndarray, "S G"], confidence: float) -> Difference:

@@ -61,19 +61,20 @@ class Analysis:
 
     def reach(self, confidence: float) -> Float[np.ndarray, "..."]:
         """Half the width of the interval."""
-        return stats.t.ppf(0.5 + confidence / 2, self.df) * self.se
+        return np.asarray(stats.t.ppf(0.5 + confidence / 2, self.df) * self.se)
 
     @property
     def p(self) -> Float[np.ndarray, "..."]:
         """Two-sided p value of a mean of zero; NaN where no two values differ."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return 2 * stats.t.sf(np.abs(self.mean) / np.where(self.se > 0, self.se, np.nan), self.df)
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(self.mean) / np.where(self.se > 0, self.se, np.nan)
+        return np.asarray(2 * stats.t.sf(distance, self.df))
 
 
 def analyse(values: Float[np.ndarray, "... S G"]) -> Analysis:
     """Analyses values by seed and scene, such as the differences of two models; at least two of either."""
     num_seeds, num_scenes = values.shape[-2:]
-    mean = values.mean(axis=(-2, -1))
+    mean = np.asarray(values.mean(axis=(-2, -1)))  # an array, also of a single repetition
     of_seeds, of_scenes = values.mean(axis=-1), values.mean(axis=-2)
     rest = values - of_seeds[..., None] - of_scenes[..., None, :] + mean[..., None, None]
     mean_squares = np.stack(
@@ -84,8 +85,8 @@ def analyse(values: Float[np.ndarray, "... S G"]) -> Analysis:
         ]
     )
     se, df, share = _standard_error(
-        np.maximum(mean_squares[0], mean_squares[2]),
-        np.maximum(mean_squares[1] - mean_squares[2], 0.0),
+        np.asarray(np.maximum(mean_squares[0], mean_squares[2])),
+        np.asarray(np.maximum(mean_squares[1] - mean_squares[2], 0.0)),
         num_seeds,
         num_scenes,
     )
@@ -104,7 +105,8 @@ def _standard_error(
     share = np.divide(of_seeds, total, out=np.ones_like(total), where=total > 0)
     exponent = 2 - 2 / (num_seeds - 1)
     unsureness = share**exponent / (num_seeds - 1) + (1 - share) ** exponent / (num_scenes - 1)
-    return np.sqrt(total / (num_seeds * num_scenes)), 1 / unsureness, share
+    se, df = np.sqrt(total / (num_seeds * num_scenes)), 1 / unsureness
+    return np.asarray(se), np.asarray(df), share
 
 
 @dataclass(frozen=True)
