@@ -163,7 +163,9 @@ def test_a_clear_winner_is_named_with_its_numbers() -> None:
     text = answer_of("one clear winner")
     assert "**concatenation is the best fusion.** It has a balanced accuracy of 0.950" in text
     assert (
-        "All other fusions are significantly worse; the nearest is addition, \N{MINUS SIGN}5.0 points (\N{MINUS SIGN}7.0 to \N{MINUS SIGN}3.0)"
+        "All other fusions are significantly worse; the nearest is addition, {m}5.0 points ({m}7.0 to {m}3.0)".format(
+            m="\N{MINUS SIGN}"
+        )
         in text
     )
     assert "**This dataset needs both sensors.**" in text and "+10.0 points" in text

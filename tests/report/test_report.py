@@ -272,8 +272,10 @@ def test_the_same_model_twice_is_no_winner(tmp_path: Path, monkeypatch: pytest.M
 def test_one_seed_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = render(Results(CONCATENATION_WINS, num_seeds=1), tmp_path, monkeypatch)
     assert "Nothing can be claimed with 1 seed" in text
-    outcomes = text.split("Against concatenation")[1].split("\n\n")[0]
-    assert outcomes.count("not decided") == 5
+    tables = text.split("## Which differences are significant")[1].split("## Cost")[0]
+    assert (
+        tables.count("| open ") == 7 and "better" not in tables.split("Differences are")[0].split("*Read")[0]
+    )
 
 
 def test_a_single_scene_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,17 @@ _SOLVED_SHARE = 0.95  # of the best fusion's gain over chance
 def answer(compared: Comparison) -> list[str]:
     """What may be said, and how sure it is; one bullet each."""
     if not compared.models[compared.reference].beats_prior:
-        lines = [_nothing_learned(compared), _failed_seeds(compared), _no_test_split(compared)]
+        lines = [
+            _nothing_learned(compared),
+            _no_claims(compared),
+            _failed_seeds(compared),
+            _no_test_split(compared),
+        ]
     else:
         lines = [
             _front(compared),
             _one_or_two_sensors(compared),
+            _no_claims(compared),
             _open(compared),
             _failed_seeds(compared),
             _ignored_sensors(compared),
@@ -44,24 +50,26 @@ def _front(compared: Comparison) -> str:
     contrasts = {
         name: contrast
         for name in compared.fusions
-        if (contrast := compared.models[name].contrast) is not None
+        if (contrast := compared.models[name].contrast) is not None and not compared.models[name].failed_seeds
     }
     accuracy = (
         f"a balanced accuracy of {compared.accuracy(compared.reference):.3f} on the {compared.split} split"
     )
     if len(compared.fusions) == 1:
         return f"**{reference}** is the only fusion in this run. It has {accuracy}."
-    if not can_claim(compared):
-        return f"**{reference} has the lowest validation loss**, and {accuracy}. The other fusions are {{}}.".format(
-            "; ".join(f"{label(name)} with {compared.accuracy(name):.3f}" for name in contrasts)
+    if _no_claims(compared):
+        rest = join([f"{compared.accuracy(name):.3f} ({label(name)})" for name in contrasts])
+        return (
+            f"**{reference} has the lowest validation loss**, and {accuracy}. The other fusions have {rest}."
         )
     by_outcome = {
         outcome: [contrast for contrast in contrasts.values() if contrast.outcome == outcome]
         for outcome in ("better", "tied", "not decided", "worse")
     }
-    if len(by_outcome["worse"]) == len(contrasts):
+    if contrasts and len(by_outcome["worse"]) == len(contrasts):
         nearest = max(contrasts.values(), key=lambda contrast: contrast.difference)
-        others = "The other fusion" if len(contrasts) == 1 else "All other fusions"
+        trained = " that trained" if len(contrasts) < len(compared.fusions) - 1 else ""
+        others = f"The other fusion{trained}" if len(contrasts) == 1 else f"All other fusions{trained}"
         verb = "is" if len(contrasts) == 1 else "are"
         return (
             f"**{reference} is the best fusion.** It has {accuracy}. {others} {verb} significantly worse; "
@@ -85,9 +93,7 @@ def _with_numbers(contrasts: list[Contrast]) -> str:
     """Names of models with their differences to the reference; names alone when they are many."""
     if len(contrasts) > _MOST_NAMED:
         return join([label(contrast.model) for contrast in contrasts])
-    return join(
-        [f"{label(contrast.model)}, {points_with_interval(contrast)}" for contrast in contrasts], "; "
-    )
+    return "; ".join(f"{label(contrast.model)}, {points_with_interval(contrast)}" for contrast in contrasts)
 
 
 def _one_or_two_sensors(compared: Comparison) -> str:
@@ -125,8 +131,8 @@ def _one_or_two_sensors(compared: Comparison) -> str:
     }[contrast.outcome]
 
 
-def _open(compared: Comparison) -> str | None:
-    """What it would take to decide what is open."""
+def _no_claims(compared: Comparison) -> str | None:
+    """Why nothing can be claimed, whatever the numbers."""
     num_seeds = len(compared.seeds)
     if compared.num_scenes < 2:
         return (
@@ -136,8 +142,15 @@ def _open(compared: Comparison) -> str | None:
     if num_seeds < LEAST_SEEDS:
         return (
             f"**Nothing can be claimed with {plural(num_seeds, 'seed')}:** a claim takes at least {LEAST_SEEDS} "
-            "(`seeds` in params.yaml); more seeds train without repeating those that are there."
+            "(`seeds` in params.yaml); added seeds train without repeating those that are there."
         )
+    return None
+
+
+def _open(compared: Comparison) -> str | None:
+    """What it would take to decide what is open."""
+    if _no_claims(compared):
+        return None
     contrasts = [compared.models[name].contrast for name in compared.fusions]
     contrasts.append(compared.models[compared.reference].single)
     undecided = [contrast for contrast in contrasts if contrast is not None and contrast.plan is not None]
@@ -177,8 +190,8 @@ def _failed_seeds(compared: Comparison) -> str | None:
         for name, seeds in failed.items()
     ]
     return (
-        f"**Seeds that did not train:** {', '.join(told)}. Their balanced accuracy is within 0.1 of chance, so nothing "
-        "is claimed about these models. No seed is left out of the numbers."
+        f"**Seeds that did not train:** {', '.join(told)}. Their balanced accuracy is within 0.1 of chance, so "
+        "nothing is claimed about these models. No seed is left out of the numbers."
     )
 
 

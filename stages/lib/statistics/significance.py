@@ -93,11 +93,10 @@ def family(
     contrasts = []
     for part in found:
         p_holm = None if part.p is None else next(corrected)
-        outcome = (
-            "not decided" if {part.model, part.against} & set(failed) else _outcome(part, p_holm, margin)
-        )
+        withheld = bool({part.model, part.against} & set(failed))
+        outcome = "not decided" if withheld else _outcome(part, p_holm, margin)
         plan = None
-        if outcome == "not decided" and part.p is not None:
+        if outcome == "not decided" and part.p is not None and not withheld:
             plan = two_way.plan(values[part.model] - values[part.against], ALPHA / len(tested), margin)
         contrasts.append(Contrast(**vars(part), p_holm=p_holm, outcome=outcome, plan=plan))
     return contrasts
