@@ -16,7 +16,7 @@ from stages.lib import fusions
 from stages.lib.core import console
 from stages.lib.fusions import Description
 from stages.lib.models import networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")

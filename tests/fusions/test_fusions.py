@@ -25,7 +25,7 @@ from stages.lib.evaluation import cost
 from stages.lib.fusions import tokens
 from stages.lib.fusions.base import IntermediateFusion, LateFusion
 from stages.lib.models import checkpoints, networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.training import late
 
 INTERMEDIATE = [
@@ -630,5 +630,5 @@ def test_every_operator_describes_itself(name: str) -> None:
         described.parameters,
         described.source,
     )
-    assert "not told" not in told
+    assert "not given" not in told
     assert re.search(r"\by\[[^]]+\] = ", described.formula), "the result with its shape"

@@ -11,7 +11,7 @@ from support.architectures import NOTEBOOK, SEVEN_CLASSES
 from stages.lib import fusions
 from stages.lib.core.errors import UserError
 from stages.lib.models import networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 
 JOINT = fusions.names(*fusions.JOINT)
 LATE = fusions.names("late")

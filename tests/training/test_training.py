@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.models import devices, inference, networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.training import loop, parallel
 from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.inputs import CachedLogits

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from stages.lib.models import devices, networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.params import Params
 from stages.lib.tensors.manifest import Manifest
 from stages.lib.training import outputs, parallel, resume

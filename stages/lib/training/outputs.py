@@ -18,7 +18,7 @@ from stages.lib import fusions
 from stages.lib.core.names import SENSORS
 from stages.lib.models import checkpoints, networks, records
 from stages.lib.models.checkpoints import MODELS
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.tensors.manifest import Manifest
 from stages.lib.training.settings import TrainConfig
 from stages.lib.training.state import TrainState
