@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
 from stages.lib import fusions
@@ -45,17 +44,11 @@ class Entry:
 
 def entries(sizes: Architecture) -> list[Entry]:
     """Every file of the folder, by kind."""
-    with torch.device("meta"):
-        return [
-            Entry(
-                name,
-                kind,
-                fusions.describe(name),
-                networks.count_parameters(networks.build(name, sizes)),
-            )
-            for kind in fusions.KINDS
-            for name in fusions.names(kind)
-        ]
+    return [
+        Entry(name, kind, fusions.describe(name), networks.count_parameters(networks.sketch(name, sizes)))
+        for kind in fusions.KINDS
+        for name in fusions.names(kind)
+    ]
 
 
 def listing(network: Network) -> str:

@@ -483,7 +483,7 @@ def advantages(settings: Params) -> str:
     paragraphs = []
     for name in settings.fusion_names():
         told = fusions.describe(name)
-        heading = architecture_title(name, fusions.kind(name))
+        heading = architecture_title(name, fusions.spec(name).kind)
         facts = {"Formula": f"`{told.formula}`", "Advantage": told.strength, "Limitation": told.limitation}
         listed = "\n".join(f"- {title}: {text}" for title, text in facts.items())
         paragraphs.append(f"**{heading}.** {told.summary}\n\n{listed}")

@@ -1,4 +1,4 @@
-"""Metrics and statistics, against values worked out by hand or by an independent library."""
+"""Metrics and statistics, compared with values computed by hand or by an independent library."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_multiclass_metrics_by_hand() -> None:
     assert measured.balanced_accuracy == pytest.approx(2 / 3)
     assert measured.f1 == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert measured.auroc == pytest.approx(1.0)
-    assert measured.f1_rare == 0, "of classes 0 and 1, equally rare, the last, which is never predicted"
+    assert measured.f1_rare == 0, "of classes 0 and 1, equally rare, the last one, which is never predicted"
     squares = [0.3**2 + 0.2**2 + 0.1**2, 0.5**2 + 0.7**2 + 0.2**2, 2 * 0.1**2 + 0.2**2, 2 * 0.2**2 + 0.4**2]
     assert measured.brier == pytest.approx(sum(squares) / 4)
     assert metrics.confusion(logits, labels).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
@@ -73,18 +73,18 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
     labels = rng.integers(0, num_classes - (seed % 3 == 2), 60)
     logits = np.round(rng.normal(size=(60, 1 if num_classes == 2 else num_classes)), 1)
     measured = metrics.measure(logits, labels)
-    log_probability, guess = metrics.log_probabilities(logits), metrics.predicted(logits)
+    log_probability, predictions = metrics.log_probabilities(logits), metrics.predicted(logits)
     occurring = np.unique(labels)
     assert log_probability == pytest.approx(log_softmax(log_probability, axis=1))
     assert measured.loss == pytest.approx(
         log_loss(labels, np.exp(log_probability), labels=range(num_classes))
     )
-    assert measured.accuracy == pytest.approx(accuracy_score(labels, guess))
-    recalls = recall_score(labels, guess, labels=occurring, average=None, zero_division=0)
+    assert measured.accuracy == pytest.approx(accuracy_score(labels, predictions))
+    recalls = recall_score(labels, predictions, labels=occurring, average=None, zero_division=0)
     assert measured.balanced_accuracy == pytest.approx(recalls.mean())
-    f1 = f1_score(labels, guess, labels=occurring, average="macro", zero_division=0)
+    f1 = f1_score(labels, predictions, labels=occurring, average="macro", zero_division=0)
     assert measured.f1 == pytest.approx(f1)
-    expected = confusion_matrix(labels, guess, labels=range(num_classes))
+    expected = confusion_matrix(labels, predictions, labels=range(num_classes))
     assert (metrics.confusion(logits, labels) == expected).all()
     if len(occurring) > 1:
         scores = log_probability - np.log1p(-np.exp(log_probability)) if num_classes == 2 else log_probability
@@ -94,7 +94,9 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
         precisions = [average_precision_score(labels == label, scores[:, label]) for label in ranked]
         assert measured.average_precision == pytest.approx(np.mean(precisions))
     rarest = min(occurring, key=lambda label: ((labels == label).sum(), -label))
-    assert measured.f1_rare == pytest.approx(f1_score(labels == rarest, guess == rarest, zero_division=0))
+    assert measured.f1_rare == pytest.approx(
+        f1_score(labels == rarest, predictions == rarest, zero_division=0)
+    )
     assert measured.brier == pytest.approx(
         brier_score_loss(labels, np.exp(log_probability), labels=range(num_classes))
     )
@@ -122,13 +124,13 @@ def test_prior_of_the_notebooks_data_has_the_known_entropy() -> None:
     assert metrics.measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
 
 
-def test_prior_survives_a_class_that_training_never_saw() -> None:
+def test_prior_is_finite_for_a_class_without_training_samples() -> None:
     logits = baselines.prior_logits(np.array([0, 1, 1]), 3, 2)
     assert np.isfinite(logits).all()
     assert metrics.predicted(logits).tolist() == [1, 1]
 
 
-def test_return_count_reads_a_class_off_the_size() -> None:
+def test_return_count_predicts_classes_of_different_size() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     features = np.stack([100 + 50 * labels + rng.normal(0, 5, 200), rng.uniform(10, 20, 200)], axis=1)
@@ -170,10 +172,10 @@ def test_five_contrasts_need_eight_seeds() -> None:
     assert significance.seeds_needed(1) == 6
 
 
-def made_up(
+def simulated(
     gains: dict[str, float], *, num_seeds: int, num_scenes: int = 200, spread: float = 0.002, seed: int = 3
 ) -> tuple[dict[str, Accuracies], BootstrapDraws]:
-    """Models that are right more often by so much, under seeds that differ by so little."""
+    """Accuracies and draws of models that differ by `gains`, under seeds that differ by `spread`."""
     rng = np.random.default_rng(seed)
     draws = bootstrap.draw(num_seeds, num_scenes, 1000)
     weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
@@ -187,38 +189,40 @@ def made_up(
 
 
 def family(gains: dict[str, float], **options: Any) -> dict[str, Contrast]:
-    """Every model against the first."""
-    accuracies, draws = made_up(gains, **options)
+    """Contrasts of every model with the first."""
+    accuracies, draws = simulated(gains, **options)
     first, *others = gains
-    claims = significance.contrast_family(accuracies, [(name, first) for name in others], draws, 0.95, 0.01)
-    return {claim.model: claim for claim in claims}
+    contrasts = significance.contrast_family(
+        accuracies, [(name, first) for name in others], draws, 0.95, 0.01
+    )
+    return {contrast.model: contrast for contrast in contrasts}
 
 
 def test_a_claim_needs_enough_seeds() -> None:
     gains = {"a": 0.0, **dict.fromkeys("bcdef", -0.2)}
-    assert {claim.outcome for claim in family(gains, num_seeds=4).values()} == {"not decided"}
-    assert {claim.outcome for claim in family(gains, num_seeds=8).values()} == {"worse"}
+    assert {contrast.outcome for contrast in family(gains, num_seeds=4).values()} == {"not decided"}
+    assert {contrast.outcome for contrast in family(gains, num_seeds=8).values()} == {"worse"}
 
 
 def test_better_worse_and_tied() -> None:
-    claims = family({"a": 0.0, "b": 0.1, "c": -0.1, "d": 0.0005}, num_seeds=10)
-    assert {name: claim.outcome for name, claim in claims.items()} == {
+    contrasts = family({"a": 0.0, "b": 0.1, "c": -0.1, "d": 0.0005}, num_seeds=10)
+    assert {name: contrast.outcome for name, contrast in contrasts.items()} == {
         "b": "better",
         "c": "worse",
         "d": "tied",
     }
-    assert claims["b"].probability == 1 and claims["c"].probability == 0
-    assert claims["b"].difference == pytest.approx(0.1, abs=0.01)
+    assert contrasts["b"].probability == 1 and contrasts["c"].probability == 0
+    assert contrasts["b"].difference == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_tie_takes_more_than_no_difference() -> None:
-    """Seeds that differ by three points can't show that models differ by less than one."""
-    claims = family({"a": 0.0, "b": 0.0}, num_seeds=6, spread=0.03)
-    assert claims["b"].outcome == "not decided"
+def test_a_tie_needs_more_than_no_difference() -> None:
+    """Seeds that differ by three points cannot show that models differ by less than one point."""
+    contrasts = family({"a": 0.0, "b": 0.0}, num_seeds=6, spread=0.03)
+    assert contrasts["b"].outcome == "not decided"
 
 
-def test_a_claim_needs_more_than_one_lucky_scene() -> None:
-    """Ten seeds agree, but all of the difference comes from one scene of six."""
+def test_a_claim_needs_more_than_one_scene() -> None:
+    """Ten seeds agree, but the whole difference comes from one scene of six."""
     draws = bootstrap.draw(10, 6, 1000)
     labels, scenes = np.tile([0, 1], 12), np.repeat(np.arange(6), 4)
     right = np.ones((10, 24), bool)
@@ -235,9 +239,9 @@ def test_a_claim_needs_more_than_one_lucky_scene() -> None:
 
 
 def test_one_seed_gives_no_p_value() -> None:
-    (claim,) = family({"a": 0.0, "b": -0.3}, num_seeds=1).values()
-    assert claim.p is None and claim.p_tied is None and claim.outcome == "not decided"
-    assert claim.two_way.high is not None and claim.two_way.high < 0, "scenes alone still give an interval"
+    (contrast,) = family({"a": 0.0, "b": -0.3}, num_seeds=1).values()
+    assert contrast.p is None and contrast.p_tied is None and contrast.outcome == "not decided"
+    assert contrast.two_way.high is not None and contrast.two_way.high < 0, "scenes alone give an interval"
 
 
 def test_equivalence_is_two_one_sided_tests() -> None:
@@ -248,8 +252,8 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     assert significance.equivalence_p(np.zeros(5), 0.01) is None
 
 
-def test_all_right_gives_wilsons_interval() -> None:
-    """20 scenes of a class and 10 of the other, all right under every seed."""
+def test_no_error_gives_wilsons_interval() -> None:
+    """20 scenes of one class and 10 of the other, all predicted correctly under every seed."""
     labels = np.array([0] * 20 + [1] * 10)
     scenes = np.arange(30)
     draws = bootstrap.draw(3, 30, 200)
@@ -257,25 +261,25 @@ def test_all_right_gives_wilsons_interval() -> None:
     found = intervals.accuracies(logits, labels, scenes, draws)
     interval = intervals.interval_of_accuracy(found, labels, scenes, draws, 0.95)
     missed = [1 - stats.binomtest(n, n).proportion_ci(0.95, method="wilson").low for n in (20, 10)]
-    # Each class makes half of the mean; distances add up in squares.
+    # Each class has half the weight in the mean; errors add up in squares.
     expected = 1 - np.hypot(*missed) / 2
     assert (interval.low, interval.high) == (pytest.approx(expected), pytest.approx(1.0))
 
 
 def test_a_small_class_without_an_error_widens_the_interval() -> None:
-    """10 of 10 of the rare class say little, however many samples the other has."""
+    """10 correct samples of the rare class give a wide interval, however many the other class has."""
     labels = np.array([0] * 150 + [1] * 10)
     draws = bootstrap.draw(3, 160, 500)
     logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
-    logits[:, :3] = 5.0  # three of the common class are wrong
+    logits[:, :3] = 5.0  # three errors in the common class
     found = intervals.accuracies(logits, labels, np.arange(160), draws)
     interval = intervals.interval_of_accuracy(found, labels, np.arange(160), draws, 0.95)
     rare = stats.binomtest(10, 10).proportion_ci(0.95, method="wilson").low
     assert interval.low is not None and interval.low < 1 - (1 - rare) / 2
 
 
-def test_equally_sure_predictions_share_a_bin() -> None:
-    """A coin's calibration is perfect, in whatever order its samples come."""
+def test_equally_confident_predictions_share_a_bin() -> None:
+    """Equal probabilities are calibrated on balanced classes, in any order of the samples."""
     labels = np.array([0, 1] * 50)
     for order in (np.arange(100), np.argsort(labels, kind="stable")):
         assert metrics.measure(np.zeros((100, 1)), labels[order]).ece == 0
@@ -302,14 +306,14 @@ def test_calibration_error_equals_a_plain_loop() -> None:
 
 def test_seeds_share_of_the_uncertainty() -> None:
     for spread, share in ((0.1, 1.0), (0.00001, 0.0)):
-        accuracies, draws = made_up({"a": 0.0}, num_seeds=10, spread=spread)
+        accuracies, draws = simulated({"a": 0.0}, num_seeds=10, spread=spread)
         resampled = bootstrap.over_seeds(accuracies["a"].resampled, draws)
         assert intervals.seed_share(accuracies["a"].measured, resampled) == pytest.approx(share, abs=0.1)
 
 
 def test_few_seeds_that_differ_get_students_interval() -> None:
     """With all the spread in four seeds, the two-way interval is about Student's over these seeds."""
-    accuracies, draws = made_up({"a": 0.0}, num_seeds=4, spread=0.1)
+    accuracies, draws = simulated({"a": 0.0}, num_seeds=4, spread=0.1)
     found = accuracies["a"].measured
     student = intervals.interval_over_seeds(found, 0.95)
     two_way = intervals.two_way_interval(
@@ -321,7 +325,7 @@ def test_few_seeds_that_differ_get_students_interval() -> None:
     assert clipped.high == 0.9
 
 
-def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:
+def test_beating_the_prior_needs_more_than_a_lower_mean() -> None:
     rng = np.random.default_rng(4)
     draws = bootstrap.draw(3, 100, 500)
     weights = draws.scenes / draws.scenes.sum(axis=1, keepdims=True)
@@ -336,8 +340,8 @@ def test_beating_the_prior_takes_more_than_a_lower_mean() -> None:
     assert not beats(0.0, 0.0)
 
 
-def test_a_reversed_contrast_says_the_opposite() -> None:
-    accuracies, draws = made_up({"a": 0.0, "b": 0.1}, num_seeds=10)
+def test_a_reversed_contrast_has_the_opposite_outcome() -> None:
+    accuracies, draws = simulated({"a": 0.0, "b": 0.1}, num_seeds=10)
     (contrast,) = significance.contrast_family(accuracies, [("b", "a")], draws, 0.95, 0.01)
     (expected,) = significance.contrast_family(accuracies, [("a", "b")], draws, 0.95, 0.01)
     other = contrast.reversed()

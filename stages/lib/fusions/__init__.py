@@ -33,7 +33,10 @@ _KIND_OF_BASE = {
 }
 KINDS = ("early", "intermediate", "late")
 _FIELDS = ("Formula", "Strength", "Limitation", "Parameters", "Source")  # of a fusion's docstring
-JOINT = ("early", "intermediate")  # kinds whose networks train as a whole; params.yaml lists both as intermediate
+JOINT = (
+    "early",
+    "intermediate",
+)  # kinds whose networks train as a whole; params.yaml lists both as intermediate
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class Description:
     formula: str  # with the shapes of one sample
     strength: str
     limitation: str
-    parameters: str  # number of the fusion's own parameters, as a Python expression; see base.py for its names
+    parameters: (
+        str  # number of the fusion's own parameters, as a Python expression; see base.py for its names
+    )
     source: str
 
 

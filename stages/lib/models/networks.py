@@ -26,7 +26,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def encoder(in_channels: int, channels: tuple[int, ...], downsample: str) -> nn.Sequential:
-    """Blocks of a 3x3 convolution with padding 1, ReLU and 2x2 max pooling; or of a convolution with stride 2 and ReLU.
+    """Blocks of a 3x3 convolution with padding 1, ReLU and 2x2 max pooling; or of one with stride 2, and ReLU.
 
     Pooling comes before ReLU here: both orders give the same bits, and ReLU then has a quarter of the work.
     """
@@ -56,7 +56,9 @@ class FusionNet(nn.Module, ABC):
     """
 
     head: nn.Sequential
-    head_width: int | None = None  # units of the head's first layer; None for late fusions, whose networks have heads
+    head_width: int | None = (
+        None  # units of the head's first layer; None for late fusions, whose networks have heads
+    )
 
     @abstractmethod
     def features(self, sensor: str, inputs: Float[Tensor, "B _ H W"]) -> Tensor: ...
@@ -94,7 +96,7 @@ class FusionNet(nn.Module, ABC):
 
 
 class UnimodalNet(FusionNet):
-    """One sensor's encoder and head. Like every network it is given both sensors' inputs; it uses its own sensor's."""
+    """One sensor's encoder and head. Its inputs are those of both sensors, as for every network; it uses its own."""
 
     def __init__(self, spec: ModelSpec, architecture: Architecture) -> None:
         super().__init__()
@@ -167,7 +169,7 @@ class StreamNet(FusionNet):
 
 
 class LateNet(FusionNet):
-    """Two trained unimodal networks and a fusion of their logits; the networks are frozen unless it trains them too."""
+    """Two trained unimodal networks and a fusion of their logits; frozen networks, unless the fusion trains them."""
 
     def __init__(self, rgb_net: UnimodalNet, lidar_net: UnimodalNet, fusion: LateFusion) -> None:
         super().__init__()
@@ -240,7 +242,9 @@ def _matched_width(
     )
     for in_channels in (architecture.rgb_channels, architecture.lidar_channels):
         pairs = itertools.pairwise((in_channels, *channels))
-        common += sum((9 * before + 1) * after for before, after in pairs)  # weights and biases of 3x3 convolutions
+        common += sum(
+            (9 * before + 1) * after for before, after in pairs
+        )  # weights and biases of 3x3 convolutions
     wanted = common * len(spec.sensors) / len(SENSORS)
     one, two = (
         other_parameters + _head_parameters(in_features, (width, *hidden[1:]), architecture.num_logits)
@@ -258,7 +262,9 @@ def _matched_width(
 
 def _head_parameters(in_features: int, hidden: tuple[int, ...], num_logits: int) -> int:
     """Number of weights and biases of `head`."""
-    return sum((before + 1) * after for before, after in itertools.pairwise((in_features, *hidden, num_logits)))
+    return sum(
+        (before + 1) * after for before, after in itertools.pairwise((in_features, *hidden, num_logits))
+    )
 
 
 def build_head(name: str, architecture: Architecture) -> LateFusion:
