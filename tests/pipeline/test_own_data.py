@@ -129,7 +129,7 @@ def pretend_setup(clone: Project) -> None:
 
 def test_the_zoos_settings() -> None:
     """All fusions, and as many seeds as the best of them against all others and both unimodal nets takes."""
-    settings = dict(setting.split("=", 1) for setting in preset_runs.recipe("zoo"))
+    settings = dict(setting.split("=", 1) for setting in preset_runs.preset("zoo"))
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
     assert significance.seeds_needed(len(listed) + 1) <= len(settings["seeds"].split(","))
