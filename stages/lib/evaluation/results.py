@@ -33,9 +33,7 @@ class Probes:
 
     clean: float
     missing: dict[str, float]  # by the missing sensor: each that the model sees, and "both"
-    shuffled: dict[
-        str, float
-    ]  # by the sensor whose inputs come from other groups; empty without permutations
+    shuffled: dict[str, float]  # by the sensor with inputs from other groups; empty without permutations
     # By sensor, corruption and severity, 0 being none: on `evaluate.corrupted_groups` of the samples.
     corrupted: dict[str, dict[str, dict[str, float]]]
 

@@ -106,9 +106,9 @@ class Scratch:
         _replace(self._complete_path, lambda path: path.write_text(content))
 
     def forget_recorded(self, seeds: list[int]) -> None:
-        """Removes these seeds' metadata, so that they train anew, if a complete run holds them all and is recorded.
+        """Removes these seeds' metadata, so that they train anew, if a complete run has trained them all.
 
-        If DVC was killed before it recorded the run, the run is newer than dvc.lock, and its results are kept.
+        Not if DVC ran it and was killed before it recorded the run: then the run is newer than dvc.lock.
         """
         try:
             content = json.loads(self._complete_path.read_text())
