@@ -1,16 +1,16 @@
-"""How far the report's claims and intervals can be trusted, on made-up results whose truth is known.
+"""Error rates of the report's claims and intervals, on simulated results with known true accuracies.
 
     python benchmarks/claims.py [--json FILE] [--repetitions 300] [--draws 2000]
 
-Each repetition makes up which test samples two models get right under each seed, and hands that to the very
-functions that the report uses. A sample is right when a normal variable is positive: the sum of effects of
-the seed, of the scene, of the sample, and a rest. Their variances are those that `--fit` finds in the default
-run's predictions, or are dominated by seeds or scenes.
+Each repetition simulates which test samples two models predict correctly under each seed, and applies the
+functions of the report to them. A prediction is correct when a normal variable is positive: the sum of effects
+of the seed, of the scene, of the sample, and a residual. Their variances are those that `--fit` finds in the
+default run's predictions, or are dominated by seeds or scenes.
 
-    false claims   two names for one strategy: how often "better" or "worse" is claimed
-    power          a true difference of three points of balanced accuracy: how often it is found, among five
-                   such contrasts as in the default report, and alone
-    coverage       how often the 95 % interval of a balanced accuracy holds the truth
+    false claims   two names for one model: how often "better" or "worse" is claimed
+    power          a true difference of three points of balanced accuracy: how often it is found, among five such
+                   contrasts as in the default report, and alone
+    coverage       how often the 95 % interval of a balanced accuracy contains the true one
 
 Takes about four minutes.
 """
@@ -46,12 +46,12 @@ ACCURACY = 0.9
 SEEDS = (3, 4, 6, 10)
 CLAIM_SEEDS = (6, 8, 10)
 FAMILY = 5  # contrasts, as in the default report
-SHARED = 0.85  # of what makes a sample hard for one model, how much does so for another
+SHARED = 0.85  # share of the effects of scenes and samples that all models have in common
 
 
 @dataclass(frozen=True)
 class Variances:
-    """Shares of the variance that decides whether a sample is right; what is left over is drawn each time."""
+    """Shares of the variance that decides whether a prediction is correct; the rest is the residual's."""
 
     seed: float  # common to all samples under a seed
     scene: float  # common to a scene's samples, under every seed
@@ -59,8 +59,8 @@ class Variances:
 
 
 REGIMES = {
-    # What `--fit` finds, mean over the models; but the seeds' share is that of the model whose accuracies differ
-    # most, by 1.6 points in standard deviation.
+    # Results of `--fit`, mean over the models; but the seeds' share is that of the model whose accuracies differ most
+    # between seeds, by 1.6 points in standard deviation.
     "default": Variances(seed=0.005, scene=0.14, sample=0.73),
     "seeds dominate": Variances(seed=0.2, scene=0.05, sample=0.1),
     "scenes dominate": Variances(seed=0.002, scene=0.6, sample=0.1),
@@ -80,7 +80,7 @@ def main() -> None:
         for name in given.fit:
             print(name, fit(name))
         return
-    gc.freeze()  # statsmodels collects garbage at every correction, all modules' objects included
+    gc.freeze()  # statsmodels runs the garbage collector at every correction; frozen objects cost no time
     figures = {
         "false_claims": {
             str(seeds): claimed(outcomes(seeds, 0.0, 1, 1.0, given.repetitions, given.draws))
@@ -109,19 +109,19 @@ def main() -> None:
 def outcomes(
     num_seeds: int, gain: float, num_others: int, shared: float, repetitions: int, num_draws: int
 ) -> list[str]:
-    """What is said of the first of some models against one whose true balanced accuracy is higher by `gain`.
+    """Outcomes of the first contrast of a family against a model whose true balanced accuracy is higher by `gain`.
 
     Args:
-        num_others: contrasts of the family.
-        shared: of the effects of scenes and samples, the share that all models have in common.
+        num_others: number of contrasts in the family.
+        shared: share of the effects of scenes and samples that all models have in common.
     """
     if num_seeds < significance.seeds_needed(num_others):
-        return ["not decided"]  # whatever was made up
+        return ["not decided"]  # for all results
     generator = np.random.default_rng(num_seeds)
     scenes, labels = groups()
     draws = bootstrap.draw(num_seeds, SCENES, num_draws)
     others = [f"other {number}" for number in range(num_others)]
-    said = []
+    found = []
     for _ in console.track(
         range(repetitions),
         f"{num_seeds} seeds, {gain:.0%} apart, {num_others} at once",
@@ -134,62 +134,62 @@ def outcomes(
             own = sample_effects(REGIMES["default"], scenes, generator)
             effects = shared**0.5 * common + (1 - shared) ** 0.5 * own
             accuracy = ACCURACY if name == "model" else ACCURACY - gain
-            hits = right(REGIMES["default"], num_seeds, effects, accuracy, generator)
+            hits = correct(REGIMES["default"], num_seeds, effects, accuracy, generator)
             accuracies[name] = measure(hits, labels, scenes, draws)
         family = significance.contrast_family(
             accuracies, [(other, "model") for other in others], draws, CONFIDENCE, MARGIN
         )
-        said.append(family[0].outcome)
-    return said
+        found.append(family[0].outcome)
+    return found
 
 
-def claimed(said: list[str]) -> float:
-    """Share of repetitions in which one of the two was called better."""
-    return float(np.mean([outcome in ("better", "worse") for outcome in said]))
+def claimed(outcomes: list[str]) -> float:
+    """Share of repetitions in which one of the two models is claimed to be better."""
+    return float(np.mean([outcome in ("better", "worse") for outcome in outcomes]))
 
 
 def coverage(variances: Variances, num_seeds: int, repetitions: int, num_draws: int) -> float:
-    """How often the two-way interval of a model's balanced accuracy holds the true one."""
+    """How often the two-way interval of a model's balanced accuracy contains the true one."""
     generator = np.random.default_rng(num_seeds)
     scenes, labels = groups()
     draws = bootstrap.draw(num_seeds, SCENES, num_draws)
-    held = 0
+    covered = 0
     for _ in range(repetitions):
         effects = sample_effects(variances, scenes, generator)
-        hits = right(variances, num_seeds, effects, ACCURACY, generator)
+        hits = correct(variances, num_seeds, effects, ACCURACY, generator)
         interval = intervals.interval_of_accuracy(
             measure(hits, labels, scenes, draws), labels, scenes, draws, CONFIDENCE
         )
-        held += interval.low is not None and interval.low <= ACCURACY <= interval.high
-    return held / repetitions
+        covered += interval.low is not None and interval.low <= ACCURACY <= interval.high
+    return covered / repetitions
 
 
 def groups() -> tuple[Int[np.ndarray, "N"], Int[np.ndarray, "N"]]:
-    """Scene and label of each test sample: a twin of either class in every scene."""
+    """Scene and label of each test sample: one sample of each class in every scene."""
     return np.repeat(np.arange(SCENES), 2), np.tile([0, 1], SCENES)
 
 
 def sample_effects(
     variances: Variances, scenes: Int[np.ndarray, "N"], generator: np.random.Generator
 ) -> Float[np.ndarray, "N"]:
-    """What makes a sample easy or hard for every seed, and for either model."""
-    of_scene = generator.normal(size=scenes.max() + 1)[scenes]
+    """The effects of scene and sample, which are the same for every seed."""
+    scene_effects = generator.normal(size=scenes.max() + 1)[scenes]
     own = generator.normal(size=len(scenes))
-    return variances.scene**0.5 * of_scene + variances.sample**0.5 * own
+    return variances.scene**0.5 * scene_effects + variances.sample**0.5 * own
 
 
-def right(
+def correct(
     variances: Variances,
     num_seeds: int,
     effects: Float[np.ndarray, "N"],
     accuracy: float,
     generator: np.random.Generator,
 ) -> Bool[np.ndarray, "S N"]:
-    """Which samples each seed of a model with this true accuracy gets right."""
-    rest = 1 - variances.seed - variances.scene - variances.sample
-    of_seed = variances.seed**0.5 * generator.normal(size=(num_seeds, 1))
-    own = rest**0.5 * generator.normal(size=(num_seeds, len(effects)))
-    return stats.norm.ppf(accuracy) + of_seed + effects + own > 0
+    """Which samples each seed of a model with this true accuracy predicts correctly."""
+    residual = 1 - variances.seed - variances.scene - variances.sample
+    seed_effects = variances.seed**0.5 * generator.normal(size=(num_seeds, 1))
+    own = residual**0.5 * generator.normal(size=(num_seeds, len(effects)))
+    return stats.norm.ppf(accuracy) + seed_effects + effects + own > 0
 
 
 def measure(
@@ -203,45 +203,45 @@ def measure(
 
 
 def fit(name: str) -> Variances:
-    """Variances under which samples are right together as often as a model's test predictions are.
+    """Variances that explain how often pairs of a model's test predictions are both correct.
 
-    Each share is a tetrachoric correlation: that of two normal variables which are positive together as
-    often as two samples of one kind of pair are right together.
+    Each share is a tetrachoric correlation: that of two normal variables that are both positive as often as both
+    predictions of one kind of pair are correct.
     """
-    guess = predictions.read(name, "test")
-    hits = np.stack([(logits[:, 0] > 0) == (guess.labels == 1) for logits in guess.logits]).astype(float)
-    _, scenes = np.unique(guess.scenes, return_inverse=True)
+    stored = predictions.read(name, "test")
+    hits = np.stack([(logits[:, 0] > 0) == (stored.labels == 1) for logits in stored.logits]).astype(float)
+    _, scenes = np.unique(stored.scenes, return_inverse=True)
     num_seeds = len(hits)
     by_scene = np.stack([np.bincount(scenes, weights=row) for row in hits])  # (S, G)
     seed_pairs = num_seeds * (num_seeds - 1)
     sizes = np.bincount(scenes)
     by_sample = hits.sum(axis=0)
-    of_sample = (by_sample**2).sum() - hits.sum()
-    of_scene = (by_scene.sum(axis=0) ** 2).sum() - (by_scene**2).sum() - of_sample
-    of_seed = (hits.sum(axis=1) ** 2).sum() - (by_scene**2).sum()
+    sample_pairs = (by_sample**2).sum() - hits.sum()
+    scene_pairs = (by_scene.sum(axis=0) ** 2).sum() - (by_scene**2).sum() - sample_pairs
+    across = (hits.sum(axis=1) ** 2).sum() - (by_scene**2).sum()
     shares = {
-        "sample": of_sample / (seed_pairs * hits.shape[1]),
-        "scene": of_scene / (seed_pairs * (sizes * (sizes - 1)).sum()),
-        "seed": of_seed / (num_seeds * (sizes.sum() ** 2 - (sizes**2).sum())),
+        "sample": sample_pairs / (seed_pairs * hits.shape[1]),
+        "scene": scene_pairs / (seed_pairs * (sizes * (sizes - 1)).sum()),
+        "seed": across / (num_seeds * (sizes.sum() ** 2 - (sizes**2).sum())),
     }
     same = {kind: max(0.0, tetrachoric(share, float(hits.mean()))) for kind, share in shares.items()}
     return Variances(same["seed"], same["scene"], max(0.0, same["sample"] - same["scene"]))
 
 
 def tetrachoric(both: float, each: float) -> float:
-    """Correlation of two normal variables, each positive with one probability and both with another."""
-    place = stats.norm.ppf(each)
+    """Correlation of two normal variables that are each positive with probability `each`, and both with `both`."""
+    threshold = stats.norm.ppf(each)
 
     def excess(correlation: float) -> float:
         covariance = [[1, correlation], [correlation, 1]]
-        return float(stats.multivariate_normal([0, 0], covariance).cdf([place, place])) - both
+        return float(stats.multivariate_normal([0, 0], covariance).cdf([threshold, threshold])) - both
 
     return float(brentq(excess, -0.99, 0.99))
 
 
 def table(figures: dict[str, dict]) -> str:
     rows = {
-        "same strategy twice": figures["false_claims"],
+        "same model twice": figures["false_claims"],
         "three points apart": figures["power_3_points_alone"],
         f"the same, one of {FAMILY} contrasts": figures["power_3_points"],
     }
@@ -253,7 +253,7 @@ def table(figures: dict[str, dict]) -> str:
             ["Share of claims", *(f"{seeds} seeds" for seeds in CLAIM_SEEDS)],
             "github",
         ),
-        "Share of 95 % intervals that hold the true accuracy:\n\n"
+        "Share of 95 % intervals that contain the true accuracy:\n\n"
         + tabulate(
             [[regime, *(_share(row[str(s)]) for s in SEEDS)] for regime, row in figures["coverage"].items()],
             ["Variances", *(f"{seeds} seeds" for seeds in SEEDS)],

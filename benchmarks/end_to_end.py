@@ -1,11 +1,12 @@
-"""`make notebook` from start to end, beside the notebook's bare training.
+"""`make notebook` from start to end, compared with the notebook's training alone.
 
     python benchmarks/end_to_end.py [--epochs 2 10] [--json FILE]
 
-Writes a dataset of the notebook's size (1,076 groups) into a temporary folder. The yardstick
+Writes a dataset of the notebook's size (1,076 groups) into a temporary folder. The reference
 (benchmarks/notebook.py) loads it and trains the notebook's six models in one process. The pipeline runs the
-notebook's recipe in a clone of this project with an empty cache: all stages with their processes and imports,
-export, evaluation and report, in float32 and in bfloat16. Takes about ten minutes for 2 epochs, 35 with 10 too.
+notebook's preset in a clone of this project with an empty cache: all stages with their processes and imports,
+export, evaluation and report, in float32 and in bfloat16. Takes about ten minutes for 2 epochs, and 35 for 2
+and 10.
 """
 
 from __future__ import annotations
@@ -58,16 +59,16 @@ def main() -> None:
 
 
 def measure(folder: Path, dataset: Path, epochs: int) -> dict[str, float]:
-    """Seconds of the yardstick, and of the pipeline in either precision."""
-    yardstick = [str(ROOT / "benchmarks" / "notebook.py"), str(dataset), "--epochs", str(epochs)]
-    seconds = {"notebook": timed(yardstick, ROOT)}
+    """Seconds of the reference, and of the pipeline in each precision."""
+    reference = [str(ROOT / "benchmarks" / "notebook.py"), str(dataset), "--epochs", str(epochs)]
+    seconds = {"notebook": timed(reference, ROOT)}
     for precision in ("float32", "bfloat16"):
-        # A clone for each, so that neither finds the other's tensors in DVC's cache.
+        # One clone for each, so that neither finds the other's tensors in DVC's cache.
         clone = folder / f"{precision}-{epochs}"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        recipe = ["-m", "scripts.preset_runs", "notebook", str(dataset)]
+        preset = ["-m", "scripts.preset_runs", "notebook", str(dataset)]
         sets = [f"train.epochs={epochs}", f"train.late.epochs={epochs}", f"train.precision={precision}"]
-        seconds[precision] = timed([*recipe, *sets], clone)
+        seconds[precision] = timed([*preset, *sets], clone)
     return seconds
 
 
@@ -78,7 +79,7 @@ def timed(arguments: list[str], folder: Path) -> float:
         [sys.executable, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL
     )
     if done.returncode:
-        sys.exit(f"`python {' '.join(arguments)}` failed; its own message stands above")
+        sys.exit(f"`python {' '.join(arguments)}` failed; its own message is above")
     return time.perf_counter() - started
 
 

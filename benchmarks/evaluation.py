@@ -1,11 +1,12 @@
-"""How long a model's evaluation takes, and the comparison of all models.
+"""The time of a model's evaluation, and of the comparison of all models.
 
     python benchmarks/evaluation.py [--groups 1000] [--seeds 10] [--json FILE]
 
 Makes the built-in dataset with so many test groups in a temporary folder, and times two stages as processes,
-start-up included: the evaluation of concatenation with three seeds, with corruptions of as many groups as
-params.yaml says and of all, and the comparison of six models. Nothing is trained: the evaluated weights are
-initial ones, and what is compared is made up, which costs either stage the same. Takes about four minutes.
+start included: the evaluation of concatenation with three seeds, with corruptions of as many groups as in
+params.yaml and of all groups, and the comparison of six models. Nothing is trained: the evaluated weights are
+initial ones, and the compared predictions are random, which takes both stages the same time. Takes about four
+minutes.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks.export import memory_mib
 from stages.lib import fusions, params
-from stages.lib.core import names
 from stages.lib.evaluation import predictions, results
 from stages.lib.evaluation.predictions import Predictions
-from stages.lib.models import checkpoints, networks, records
+from stages.lib.models import architecture, checkpoints, networks, records
+from stages.lib.models.architecture import Architecture
 from stages.lib.params import Params
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
@@ -76,7 +77,7 @@ def measure(groups: int, num_seeds: int) -> dict[str, dict[str, float]]:
     configure([f"evaluate.corrupted_groups={groups}"])
     figures["evaluate, all groups corrupted"] = timed("evaluate", EVALUATED)
     configure([f"seeds={list(range(num_seeds))}"])
-    make_up_results(params.load())
+    write_random_results(params.load())
     figures["compare"] = timed("compare")
     return figures
 
@@ -90,7 +91,7 @@ def configure(overrides: list[str]) -> None:
 
 
 def timed(stage: str, *arguments: str) -> dict[str, float]:
-    """Runs a stage as DVC does; its seconds, and the peak memory of all its processes in MiB."""
+    """Runs a stage as DVC does; returns its seconds, and the peak memory of all its processes in MiB."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     started = time.perf_counter()
@@ -102,22 +103,24 @@ def timed(stage: str, *arguments: str) -> dict[str, float]:
         peak_mib = max(peak_mib, memory_mib(process.pid))
         time.sleep(0.1)
     if process.returncode:
-        sys.exit(f"stage {stage} failed; its own message stands above")
+        sys.exit(f"stage {stage} failed; its own message is above")
     return {"seconds": time.perf_counter() - started, "peak_mib": peak_mib}
 
 
 def write_weights(settings: Params) -> None:
-    sizes = checkpoints.architecture(manifests.load(manifests.FOLDER), settings.network)
+    sizes = Architecture.from_settings(manifests.load(manifests.FOLDER), settings.network)
     for seed in settings.seeds:
         torch.manual_seed(seed)
         path = checkpoints.weights_path(checkpoints.MODELS, EVALUATED, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(networks.build(EVALUATED, sizes).state_dict(), path)
-        path.with_suffix(".json").write_text(json.dumps({"architecture": networks.facts(EVALUATED, sizes)}))
+        path.with_suffix(".json").write_text(
+            json.dumps({"architecture": architecture.facts(EVALUATED, sizes)})
+        )
 
 
-def make_up_results(settings: Params) -> None:
-    """All that `compare` reads: logits drawn at random, everything else as evaluated above."""
+def write_random_results(settings: Params) -> None:
+    """Writes all inputs of `compare`: random logits, and otherwise the results of the evaluation above."""
     measured = results.read(EVALUATED)
     latency = records.read_timing(f"evaluate-{EVALUATED}")
     groups = {split: stored_groups.read(manifests.FOLDER, split) for split in ("validation", "test")}
@@ -126,19 +129,18 @@ def make_up_results(settings: Params) -> None:
     for name in (*settings.model_names(), "prior", "return_count"):
         is_baseline = name not in settings.model_names()
         seeds = [0] if is_baseline else settings.seeds
-        found = [
-            Predictions(seed, split, members, made_up_logits([group.label for group in members], generator))
+        random = [
+            Predictions(seed, split, members, random_logits([group.label for group in members], generator))
             for seed in seeds
             for split, members in groups.items()
         ]
-        predictions.write(name, found)
-        kind = "unimodal" if name in names.SENSORS else "baseline" if is_baseline else fusions.kind(name)
+        predictions.write(name, random)
         results.write(
             replace(
                 measured,
                 model=name,
-                kind=kind,
-                seeds=predictions.measure_seeds(found),
+                kind="baseline" if is_baseline else fusions.spec(name).kind,
+                seeds=predictions.measure_seeds(random),
                 probes={} if is_baseline else dict.fromkeys(seeds, probes),
             )
         )
@@ -147,8 +149,8 @@ def make_up_results(settings: Params) -> None:
             records.write_timing(f"evaluate-{name}", latency)
 
 
-def made_up_logits(labels: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Right nine times of ten."""
+def random_logits(labels: list[int], generator: np.random.Generator) -> np.ndarray:
+    """Logits of an accuracy of 90 %."""
     signs = np.where(np.array(labels) == 1, 1.0, -1.0)[:, None]
     return (1.28 * signs + generator.normal(size=signs.shape)).astype(np.float32)
 

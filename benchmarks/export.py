@@ -1,12 +1,12 @@
-"""How fast the export is, how its time grows and what memory it takes, beside a plain loop.
+"""Speed of the export, how its time grows, and its memory, compared with a plain loop.
 
     python -m benchmarks.export [--json FILE] [--groups 1000 5000 20000] [--rounds 3]
 
-For each size it writes a dataset like the built-in one into a temporary folder and reads it in turn, each
-time in a process of its own: by the export, and by a loop as in the notebook's dataset class (one process;
-groups from FiftyOne one after another, pictures opened with PIL, float tensors), which checks and writes
-nothing. FiftyOne's own import of the folder, the same for both, is timed apart. Times are medians of the
-rounds, memory is the most of all. Takes about ten minutes.
+For each size, writes a dataset like the built-in one into a temporary folder and reads it in turn, each time in
+a separate process: by the export, and by a loop like that of the notebook's dataset class (one process; takes
+groups from FiftyOne one after another, opens images with PIL, makes float tensors), which checks and writes
+nothing. FiftyOne's import of the folder, the same for both, is timed separately. Times are medians of the
+rounds, memory is the maximum. Takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from stages.lib.tensors import manifest as manifests
 
 SIZES = [1000, 5000, 20000]
 _IMAGE_SIZE = 64
-_NUM_SCENES = 100  # rendered; their groups are degraded anew each time, so no two are the same
+_NUM_SCENES = 100  # rendered; their groups are degraded differently each time, so all groups differ
 _SPLITS = ("train", "train", "train", "validation", "test")
 
 
@@ -73,11 +73,11 @@ def main() -> None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-View = tuple[str, np.ndarray, np.ndarray]  # class, picture, range image
+View = tuple[str, np.ndarray, np.ndarray]  # class, image, range image
 
 
 def render(settings: Params) -> list[View]:
-    """Cubes and spheres as the built-in dataset has them, before sensors fail."""
+    """Cubes and spheres of the built-in dataset, before sensor failures."""
     renderer = rendering.Renderer(_IMAGE_SIZE)
     views = []
     for number in range(_NUM_SCENES):
@@ -85,13 +85,13 @@ def render(settings: Params) -> list[View]:
         scene = synthetic.draw_scene(rng, settings.synthetic)
         for label in ("cubes", "spheres"):
             rotation = rendering.draw_rotation(rng, settings.synthetic)
-            picture, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
-            views.append((label, picture, range_m))
+            image, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
+            views.append((label, image, range_m))
     return views
 
 
 def write_dataset(folder: Path, splits: list[str], views: list[View], settings: Params) -> None:
-    """Writes a FiftyOneDataset with a group for each entry of `splits`."""
+    """Writes a FiftyOneDataset with one group for each entry of `splits`."""
     groups = make_groups(folder, splits, views, settings)
     groups = console.track(groups, "writing", len(splits), "group")
     write(folder, f"benchmark {len(splits)}", groups, seed=0)
@@ -102,21 +102,21 @@ def make_groups(folder: Path, splits: list[str], views: list[View], settings: Pa
     (folder / "data").mkdir(parents=True)
     angles_rad = synthetic.angles_rad(_IMAGE_SIZE)
     for number, split in enumerate(splits):
-        label, picture, range_m = views[number % len(views)]
+        label, image, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
         scan_m = rendering.degrade_scan(range_m, rng, settings.synthetic.lidar)
-        xyza = geometry.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
+        raster = geometry.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
         files = {
             "rgb": folder / "data" / f"{number:05d}.png",
             "lidar_img": folder / "data" / f"{number:05d}.depth.png",
         }
-        Image.fromarray(rendering.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
-        Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
-        yield NewGroup(f"scene-{number}", label, split, files, xyza)
+        Image.fromarray(rendering.degrade_image(image, rng, settings.synthetic.rgb)).save(files["rgb"])
+        Image.fromarray(depth_image.depth_picture(raster)).save(files["lidar_img"])
+        yield NewGroup(f"scene-{number}", label, split, files, raster)
 
 
 def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
-    """Seconds of the export as `python -m stages.export` does it, and of FiftyOne's import in it."""
+    """Seconds of the export as in `python -m stages.export`, and of its import by FiftyOne."""
     import_s = time_imports()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         manifests.FOLDER = Path(folder) / "tensors"
@@ -135,10 +135,10 @@ def measure_plain_loop(dataset: Path, settings: Params) -> dict[str, float]:
     loaded = fo.Dataset.from_dir(dataset_dir=str(dataset), dataset_type=fo.types.FiftyOneDataset)
     start_s = time.perf_counter()
     for group in loaded.iter_groups():
-        picture = Image.open(group["rgb"].filepath).resize((_IMAGE_SIZE, _IMAGE_SIZE))
-        rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-        xyza = torch.from_numpy(group["lidar_img"].xyza.copy())
-        assert rgb.shape == xyza.shape and group["rgb"].ground_truth.label
+        image = Image.open(group["rgb"].filepath).resize((_IMAGE_SIZE, _IMAGE_SIZE))
+        rgb = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        raster = torch.from_numpy(group["lidar_img"].xyza.copy())
+        assert rgb.shape == raster.shape and group["rgb"].ground_truth.label
     total_s = time.perf_counter() - start_s
     loaded.delete()
     return {"import_s": sum(import_s), "seconds": total_s}
@@ -153,7 +153,7 @@ MEASUREMENTS: dict[str, Callable[[Path, Params], dict[str, float]]] = {
 def time_imports() -> list[float]:
     """Seconds of each call of FiftyOne's import from now on."""
     import_s = []
-    dataset_class = database.connect().Dataset  # whose start is not the import's
+    dataset_class = database.connect().Dataset  # the start of the database is not part of the import
     from_dir = dataset_class.from_dir
 
     def timed(*arguments: object, **named: object) -> object:
@@ -167,7 +167,7 @@ def time_imports() -> list[float]:
 
 
 def repeat(dataset: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """All measurements in turn, several times: medians, and of the memory the most."""
+    """All measurements in turn, several times: medians, and the maximum of the memory."""
     measured = [{what: measure(what, dataset) for what in MEASUREMENTS} for _ in range(rounds)]
     return {
         what: {
@@ -193,9 +193,9 @@ def measure(what: str, dataset: Path) -> dict[str, float]:
 
 
 def memory_mib(pid: int) -> float:
-    """Resident memory of a process and all below it, MongoDB's server aside.
+    """Resident memory of a process and all its descendants, without MongoDB's server.
 
-    What processes share is counted in each, so the sum is an upper bound.
+    Shared memory is counted in each process, so the sum is an upper bound.
     """
     total = 0
     try:
@@ -250,7 +250,7 @@ def table(rows: dict[int, dict[str, dict[str, float]]], figures: dict[str, objec
     lines = [tabulate(cells, headers, tablefmt="github", disable_numparse=True)]
     if figures["exponent"] is not None:
         lines.append(
-            f"Time, import included, grows with the groups to the power of {figures['exponent']:.2f}."
+            f"Time, import included, grows with the number of groups to the power of {figures['exponent']:.2f}."
         )
     lines.append(f"The cache takes {figures['kilobytes_per_group']:.1f} kB a group.")
     return "\n\n".join(lines)

@@ -1,12 +1,13 @@
-"""The notebook's training, written plainly: the yardstick that the engine is measured against.
+"""The notebook's training as a plain program: the reference of the benchmarks.
 
     python benchmarks/notebook.py DATASET [--epochs 2] [--threads 2]
 
-Loads a FiftyOneDataset folder, trains the notebook's six models one after another and prints its table.
-Its way of working is kept: pictures are opened with PIL each time they are needed, batches of 32 come from
-a DataLoader on the main process, tensors are contiguous float32, Adam is PyTorch's default, deterministic
-algorithms fill new memory, late fusion runs both frozen nets in every epoch, validation keeps gradients and
-averages batch means. Its mistakes that change numbers and not times are left out: seeds come before models.
+Loads a FiftyOneDataset folder, trains the notebook's six models one after another and prints its table. It
+works as the notebook does: it opens images with PIL each time they are needed; a DataLoader in the main process
+makes batches of 32; tensors are contiguous float32; Adam is PyTorch's default; deterministic algorithms fill
+new memory; late fusion runs both frozen networks in every epoch; validation keeps gradients and averages batch
+means. The notebook's errors that change numbers but not times are left out: seeds are set before models are
+built.
 
 B = batch;  S = side in pixels
 """
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     started = time.perf_counter()
-    settle(given.threads)
+    configure_torch(given.threads)
     train, validation = (load(given.dataset, tag) for tag in ("train", "validation"))
     rows = []
     nets: dict[str, nn.Module] = {}
@@ -65,7 +66,7 @@ def main() -> None:
     print(f"{time.perf_counter() - started:.1f} s in all")
 
 
-def settle(threads: int) -> None:
+def configure_torch(threads: int) -> None:
     """The notebook's settings of PyTorch."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -79,7 +80,7 @@ def set_seeds(seed: int) -> None:
 
 
 class Samples(Dataset):
-    """Pictures by path, scans in memory."""
+    """Images by path, rasters in memory."""
 
     def __init__(self, samples: list[tuple[str, np.ndarray, int]]) -> None:
         self._samples = samples
@@ -88,10 +89,10 @@ class Samples(Dataset):
         return len(self._samples)
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "4 S S"], Float[Tensor, "4 S S"], Tensor]:
-        path, xyza, label = self._samples[index]
-        picture = Image.open(path).resize((_IMAGE_SIZE, _IMAGE_SIZE))
-        rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
-        return rgb, torch.from_numpy(xyza).float(), torch.tensor(label, dtype=torch.float32)
+        path, raster, label = self._samples[index]
+        image = Image.open(path).resize((_IMAGE_SIZE, _IMAGE_SIZE))
+        rgb = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
+        return rgb, torch.from_numpy(raster).float(), torch.tensor(label, dtype=torch.float32)
 
 
 def load(folder: Path, tag: str) -> Samples:
@@ -143,7 +144,7 @@ class Unimodal(nn.Module):
 
 
 class Intermediate(nn.Module):
-    """Two encoders, joined by an operation, and one head."""
+    """Two encoders, an operation that fuses their maps, and one head."""
 
     def __init__(self, fuse: Callable[[Tensor, Tensor], Tensor], channels: int) -> None:
         super().__init__()
@@ -168,7 +169,7 @@ class Late(nn.Module):
 
 
 def build(name: str, trained: dict[str, nn.Module]) -> nn.Module:
-    """A model of the notebook; the late one takes the trained nets."""
+    """A model of the notebook; late fusion needs the trained networks."""
     if name == "late":
         return Late(trained["rgb"], trained["lidar"])
     if name in ("rgb", "lidar"):
@@ -183,7 +184,7 @@ def build(name: str, trained: dict[str, nn.Module]) -> nn.Module:
 
 @dataclass(frozen=True)
 class Result:
-    """What each epoch came to."""
+    """Validation loss and time of each epoch."""
 
     valid_losses: list[float]
     epoch_s: list[float]

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
 from stages.lib import fusions
 from stages.lib.core import console
 from stages.lib.fusions import Description
 from stages.lib.models import networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")
@@ -45,17 +44,11 @@ class Entry:
 
 def entries(sizes: Architecture) -> list[Entry]:
     """Every file of the folder, by kind."""
-    with torch.device("meta"):
-        return [
-            Entry(
-                name,
-                kind,
-                fusions.describe(name),
-                networks.count_parameters(networks.build(name, sizes)),
-            )
-            for kind in fusions.KINDS
-            for name in fusions.names(kind)
-        ]
+    return [
+        Entry(name, kind, fusions.describe(name), networks.count_parameters(networks.sketch(name, sizes)))
+        for kind in fusions.KINDS
+        for name in fusions.names(kind)
+    ]
 
 
 def listing(network: Network) -> str:

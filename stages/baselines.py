@@ -1,9 +1,9 @@
-"""Evaluates what needs no network: the class prior, and a guess from the size of the scan.
+"""Evaluates the baselines without a network: the class prior, and a regression on the number of returns.
 
     python -m stages.baselines
 
 Reads data/tensors; writes reports/evaluation/ and reports/predictions/ for `prior` and
-`return_count`, in the same form as any model.
+`return_count`, in the same form as for every model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
 
-# Baselines draw nothing at random; their one run carries this number where a seed stands.
+# Baselines are not random; their single run has this number in place of a seed.
 SEED = 0
 
 
@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def prior(train: list[CachedGroup], groups: list[CachedGroup], num_classes: int) -> np.ndarray:
-    """Always the class frequencies of the training split."""
+    """Logits of the training split's class frequencies."""
     return baselines.prior_logits(labels(train), num_classes, len(groups))
 
 
 def return_count(train: list[CachedGroup], groups: list[CachedGroup], num_classes: int) -> np.ndarray:
-    """Logistic regression on the number of returns and their mean range."""
+    """Logits of a logistic regression on the number of returns and their mean range."""
     return baselines.return_count_logits(features(train), labels(train), features(groups), num_classes)
 
 

@@ -3,27 +3,28 @@
     python -m stages.evaluate concatenation
 
 Reads data/tensors and models/; writes reports/evaluation/NAME.json, reports/predictions/NAME.parquet
-and, for what was measured with a clock, reports/timing/evaluate-NAME.json. The sensors' own models leave
-data/logits/NAME.safetensors besides, which the evaluation of late fusions reads.
+and, for measured times, reports/timing/evaluate-NAME.json. Unimodal models also write
+data/logits/NAME.safetensors, which the evaluation of late fusions reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
 import torch
 
 from stages.lib import fusions, params
-from stages.lib.core import console, names
-from stages.lib.evaluation import cost, results, robustness, sensor_logits, states
+from stages.lib.core import console
+from stages.lib.evaluation import cost, results, robustness, sensor_logits, sensor_states
 from stages.lib.evaluation import predictions as stored
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Evaluation, Probes
 from stages.lib.evaluation.robustness import TrainedModel
-from stages.lib.evaluation.states import Data, Features, State
-from stages.lib.models import checkpoints, devices, networks, records
+from stages.lib.evaluation.sensor_states import EvaluationData, Features, SensorState
+from stages.lib.fusions import ModelSpec
+from stages.lib.models import checkpoints, devices, records
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate
 from stages.lib.tensors import groups as stored_groups
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = params.load()
     console.require_choice(name, settings.model_names(), "model")
     manifest = manifests.load(manifests.FOLDER)
+    spec = fusions.spec(name)
     sizes = checkpoints.trained_architecture(name, settings.seeds[0])
     device = devices.choose(settings.train.device)
     devices.prepare_process(torch.get_num_threads())
@@ -45,14 +47,14 @@ def main(arguments: Sequence[str]) -> None:
     }
     data = load_data(manifest, settings.evaluate)
     with robustness.thread_pool(device) as pool:
-        predictions, probes = evaluate(name, nets, data, device, pool)
+        predictions, probes = evaluate(spec, nets, data, device, pool)
     stored.write(name, predictions)
     network = devices.place(nets[settings.seeds[0]], torch.device("cpu"))
     results.write(
         Evaluation(
             model=name,
-            kind="unimodal" if name in names.SENSORS else fusions.kind(name),
-            cost=cost.count(network, networks.sized(name, sizes)),
+            kind=spec.kind,
+            cost=cost.count(network, sizes),
             seeds=stored.measure_seeds(predictions),
             probes=probes,
         )
@@ -61,54 +63,61 @@ def main(arguments: Sequence[str]) -> None:
     records.write_timing(f"evaluate-{name}", {"model": name, **latency})
 
 
-def load_data(manifest: Manifest, settings: Evaluate) -> Data:
-    """What models are evaluated on: all splits but that which they are trained on."""
+def load_data(manifest: Manifest, settings: Evaluate) -> EvaluationData:
+    """The data on which models are evaluated: all splits but the training split."""
     train, *others = (Split(manifests.FOLDER, manifest, name) for name in manifest.splits())
-    return Data(
+    return EvaluationData(
         splits=dict(zip(manifest.splits()[1:], others, strict=True)),
-        probed="test" if manifest.has_test_split else "validation",
-        blanks=states.missing_inputs(settings.missing, train),
+        robustness_split="test" if manifest.has_test_split else "validation",
+        missing=sensor_states.missing_inputs(settings.missing, train),
         settings=settings,
     )
 
 
 def evaluate(
-    name: str, nets: dict[int, FusionNet], data: Data, device: torch.device, pool: Executor
+    spec: ModelSpec, nets: dict[int, FusionNet], data: EvaluationData, device: torch.device, pool: Executor
 ) -> tuple[list[Predictions], dict[int, Probes]]:
-    """Logits of every seed's model on every sample, and what it makes of missing, shuffled and corrupted sensors."""
-    subject = TrainedModel(nets, *views(name, nets, data, device, pool), pool)
+    """Predictions of every seed's model; its accuracy with missing, shuffled and corrupted sensors."""
+    model = TrainedModel(nets, spec.sensors, feature_source(spec, nets, data, device, pool), pool)
     predictions, probes = [], {}
     for split in data.splits:
         groups = stored_groups.read(manifests.FOLDER, split)
-        clean = subject.clean(split)
-        for seed, logits in subject.logits(clean, data.settings.batch_size).items():
+        clean = model.clean(split)
+        for seed, logits in model.logits(clean, data.settings.batch_size).items():
             predictions.append(Predictions(seed, split, groups, logits.numpy()))
-        if split == data.probed:
-            probes = robustness.measure_robustness(subject, data, clean, f"{name} with corrupted sensors")
+        if split == data.robustness_split:
+            label = f"{spec.name} with corrupted sensors"
+            probes = robustness.measure_robustness(model, data, clean, label)
     return predictions, probes
 
 
-def views(
-    name: str, nets: dict[int, FusionNet], data: Data, device: torch.device, pool: Executor
-) -> tuple[tuple[str, ...], Callable[[State], Features]]:
-    """The sensors that a model sees, and what gives the features of their states.
+def feature_source(
+    spec: ModelSpec, nets: dict[int, FusionNet], data: EvaluationData, device: torch.device, pool: Executor
+) -> Callable[[SensorState], Features]:
+    """A function that returns the features of a sensor in one state.
 
-    Those of a unimodal net are its logits. They are kept, and a late fusion over frozen nets takes them from there.
+    The features of a unimodal network are its logits. They are stored, and late fusions over frozen networks read
+    them instead of computing them.
     """
-    compute = partial(states.features, nets, data, device)
-    if name in names.SENSORS:
-        own = data.states(name)
-        computed = console.track(pool.map(compute, own), f"{name} on all states", len(own), "state")
-        logits = dict(zip(own, computed, strict=True))
-        sensor_logits.write(name, logits, {seed: checkpoints.weights_digest(name, seed) for seed in nets})
-        return (name,), logits.__getitem__
-    if fusions.kind(name) == "late" and not networks.load_late(name).trains_nets:
-        read: dict[State, Features] = {}
-        for sensor in names.SENSORS:
-            digests = {seed: checkpoints.weights_digest(sensor, seed) for seed in nets}
-            read |= sensor_logits.read(sensor, data.states(sensor), digests, device)
-        return names.SENSORS, read.__getitem__
-    return names.SENSORS, compute
+    compute = partial(sensor_states.features, nets, data, device)
+    if spec.kind == "unimodal":
+        states = data.states(spec.name)
+        computed = console.track(
+            pool.map(compute, states), f"{spec.name} on all states", len(states), "state"
+        )
+        logits = dict(zip(states, computed, strict=True))
+        sensor_logits.write(spec.name, logits, weights_digests(spec.name, nets))
+        return logits.__getitem__
+    if spec.has_frozen_nets:
+        read: dict[SensorState, Features] = {}
+        for sensor in spec.sensors:
+            read |= sensor_logits.read(sensor, data.states(sensor), weights_digests(sensor, nets), device)
+        return read.__getitem__
+    return compute
+
+
+def weights_digests(name: str, seeds: Iterable[int]) -> dict[int, str]:
+    return {seed: checkpoints.weights_digest(name, seed) for seed in seeds}
 
 
 if __name__ == "__main__":

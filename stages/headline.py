@@ -1,4 +1,4 @@
-"""The few numbers that describe the chosen fusion, for `dvc metrics` and `dvc exp show`.
+"""Writes the main metrics of the chosen fusion, for `dvc metrics` and `dvc exp show`.
 
     python -m stages.headline
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
-    """Means over seeds; test figures are left out where there is no test split, or undefined."""
+    """Means over seeds; without test metrics where there is no test split, or where a metric is undefined."""
     seeds = list(evaluation.seeds.values())
     numbers = {"val_loss": mean(splits["validation"].loss for splits in seeds)}
     if all("test" in splits for splits in seeds):

@@ -1,9 +1,9 @@
-"""Trains a late fusion: a small head over the frozen unimodal nets of the same seed, or all of it.
+"""Trains a late fusion: a small head over the frozen unimodal networks of the same seed, or head and networks.
 
     python -m stages.train_late late
 
-Reads data/tensors, models/rgb and models/lidar; writes the same files as stages.train, with only
-the head's weights among them where the nets are frozen.
+Reads data/tensors, models/rgb and models/lidar; writes the same files as stages.train. Where the networks are
+frozen, the weights among them are those of the head alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from stages.lib import params, training
+from stages.lib import fusions, params, training
 from stages.lib.core import console
 from stages.lib.core.names import SENSORS
-from stages.lib.models import checkpoints, devices, networks
+from stages.lib.models import checkpoints, devices
+from stages.lib.models.architecture import Architecture
 from stages.lib.tensors import manifest as manifests
-from stages.lib.training import late
-from stages.lib.training.late import TrainedNets
+from stages.lib.training.late import TrainedNets, train_late_seed
+from stages.lib.training.settings import train_config
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,24 +26,19 @@ def main(arguments: Sequence[str]) -> None:
     settings = params.load()
     console.require_choice(name, settings.late, "late fusion")
     manifest = manifests.load(manifests.FOLDER)
-    sizes = checkpoints.architecture(manifest, settings.network)
-    # Loaded, its source is part of the scratch files' fingerprint.
-    trains_nets = networks.load_late(name).trains_nets
-    recipe = late.late_config(name, settings.train)
-    if recipe.augment.is_on and not trains_nets:
-        console.report_line(
-            f"{name}: augmentation is on, so the frozen nets see other inputs each epoch: "
-            "their logits are computed anew instead of once"
-        )
-    if trains_nets:
+    spec = fusions.spec(name)
+    sizes = Architecture.from_settings(manifest, settings.network)
+    if not spec.has_frozen_nets:
         devices.warn_if_slow(settings.train.precision, devices.choose(settings.train.device))
+    elif train_config(settings.train, spec).augment.is_on:
+        console.report_line(
+            f"{name}: augmentation is on, so the frozen networks see other inputs in each epoch: "
+            "their logits are computed in each epoch instead of once"
+        )
+    nets = TrainedNets(spec, sizes, manifest, manifests.FOLDER.absolute(), checkpoints.MODELS.absolute())
     training.run(
-        name,
-        partial(
-            late.train_late_seed,
-            TrainedNets(name, sizes, manifest, manifests.FOLDER.absolute(), checkpoints.MODELS.absolute()),
-        ),
-        recipe,
+        spec,
+        partial(train_late_seed, nets),
         settings,
         sizes,
         manifest,

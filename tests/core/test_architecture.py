@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from scripts import fusion_docs
 from stages.lib import fusions
-from stages.lib.models import networks
+from stages.lib.models import architecture
 
 ROOT = Path(__file__).parent.parent.parent
 STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
@@ -255,7 +255,7 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
     }[kind]
     network = {f"network.{key}" for key in set(Network.__dataclass_fields__) - elsewhere}
     sample = {"unimodal": "rgb", "intermediate": "mmtm", "late": "late"}[kind]
-    kept = networks.facts(sample, fusion_docs._NOTEBOOK)
+    kept = architecture.facts(sample, fusion_docs._NOTEBOOK)
     assert network == {f"network.{key}" for key in kept if key in Network.__dataclass_fields__}
     evaluation = set(pipeline[f"evaluate_{kind}"]["do"]["params"])
     assert evaluation == {
@@ -263,7 +263,7 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
         "evaluate",
         "train.device",
         "train.threads",
-    }  # the rest, its weights' story tells
+    }  # the rest is in the metadata of its weights
     without_effect = {"workers", "backend", "scheduler", "save_every_s"}
     expected = set(Train.__dataclass_fields__) - without_effect
     expected -= set() if kind == "late" else {"late"}

@@ -33,7 +33,7 @@ def strengths(sensor: str, name: str) -> tuple[float, ...]:
 
 @pytest.mark.parametrize(("sensor", "name"), ALL)
 def test_every_corruption(sensor: str, name: str) -> None:
-    """Shape, type and input are kept, the same generator repeats it, and strengths grow."""
+    """Keeps shape, type and its input; the same generator gives the same result; higher severities change more."""
     values = inputs(sensor)
     before = values.clone()
     changes = []
@@ -45,11 +45,11 @@ def test_every_corruption(sensor: str, name: str) -> None:
         changes.append(float((corrupted - values).abs().mean()))
     assert torch.equal(values, before)
     assert changes[0] > 0
-    # Random rasters are as unlike themselves at one pixel's distance as at ten.
+    # A random raster differs as much from itself shifted by one pixel as by ten.
     assert name in ("shift", "rotation") or changes[-1] > changes[0]
     if sensor == "rgb":
         assert corrupted.min() >= 0 and corrupted[:, :3].max() <= 1
-        assert torch.equal(corrupted[:, 3], values[:, 3]), "alpha stays"
+        assert torch.equal(corrupted[:, 3], values[:, 3]), "alpha is unchanged"
     else:
         returned = corrupted[:, 3]
         assert set(returned.unique().tolist()) <= {0.0, 1.0}
@@ -57,7 +57,7 @@ def test_every_corruption(sensor: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS["rgb"])
-def test_grey_pictures(name: str) -> None:
+def test_grey_images(name: str) -> None:
     grey = inputs("rgb")[:, :1]
     assert corrupt("rgb", name, strengths("rgb", name)[2], grey).shape == grey.shape
 
@@ -80,7 +80,7 @@ def test_blur_is_gaussian() -> None:
     assert torch.allclose(blurred[0], torch.tensor(np.array(expected)).float(), atol=1e-5)
 
 
-def test_shares_are_met() -> None:
+def test_shares_are_as_set() -> None:
     full = torch.ones(200, 4, 20, 20)
     for name in ("dropout", "lost_rows", "lost_sector"):
         lost = 1 - corrupt("lidar", name, 0.25, full)[:, 3].mean()
@@ -103,9 +103,9 @@ def test_shift_moves_by_its_pixels() -> None:
     values = torch.zeros(50, 4, 33, 33)
     values[:, :, 16, 16] = 1
     shifted = corrupt("lidar", "shift", 5.0, values)
-    places = shifted[:, 3].nonzero()
-    distances = ((places[:, 1:] - 16).float() ** 2).sum(dim=1).sqrt()
-    assert len(places) == 50 and ((distances - 5).abs() < 1).all()
+    positions = shifted[:, 3].nonzero()
+    distances = ((positions[:, 1:] - 16).float() ** 2).sum(dim=1).sqrt()
+    assert len(positions) == 50 and ((distances - 5).abs() < 1).all()
 
 
 def test_rotation_by_a_right_angle() -> None:

@@ -1,4 +1,4 @@
-"""Metrics, against values worked out by hand or by an independent library."""
+"""Metrics, compared with values computed by hand or by an independent library."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_multiclass_metrics_by_hand() -> None:
     assert measured.balanced_accuracy == pytest.approx(2 / 3)
     assert measured.f1 == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert measured.auroc == pytest.approx(1.0)
-    assert measured.f1_rare == 0, "of classes 0 and 1, equally rare, the last, which is never predicted"
+    assert measured.f1_rare == 0, "of classes 0 and 1, equally rare, the last one, which is never predicted"
     squares = [0.3**2 + 0.2**2 + 0.1**2, 0.5**2 + 0.7**2 + 0.2**2, 2 * 0.1**2 + 0.2**2, 2 * 0.2**2 + 0.4**2]
     assert measured.brier == pytest.approx(sum(squares) / 4)
     assert metrics.confusion(logits, labels).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
@@ -66,18 +66,18 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
     labels = rng.integers(0, num_classes - (seed % 3 == 2), 60)
     logits = np.round(rng.normal(size=(60, 1 if num_classes == 2 else num_classes)), 1)
     measured = metrics.measure(logits, labels)
-    log_probability, guess = metrics.log_probabilities(logits), metrics.predicted(logits)
+    log_probability, predictions = metrics.log_probabilities(logits), metrics.predicted(logits)
     occurring = np.unique(labels)
     assert log_probability == pytest.approx(log_softmax(log_probability, axis=1))
     assert measured.loss == pytest.approx(
         log_loss(labels, np.exp(log_probability), labels=range(num_classes))
     )
-    assert measured.accuracy == pytest.approx(accuracy_score(labels, guess))
-    recalls = recall_score(labels, guess, labels=occurring, average=None, zero_division=0)
+    assert measured.accuracy == pytest.approx(accuracy_score(labels, predictions))
+    recalls = recall_score(labels, predictions, labels=occurring, average=None, zero_division=0)
     assert measured.balanced_accuracy == pytest.approx(recalls.mean())
-    f1 = f1_score(labels, guess, labels=occurring, average="macro", zero_division=0)
+    f1 = f1_score(labels, predictions, labels=occurring, average="macro", zero_division=0)
     assert measured.f1 == pytest.approx(f1)
-    expected = confusion_matrix(labels, guess, labels=range(num_classes))
+    expected = confusion_matrix(labels, predictions, labels=range(num_classes))
     assert (metrics.confusion(logits, labels) == expected).all()
     if len(occurring) > 1:
         scores = log_probability - np.log1p(-np.exp(log_probability)) if num_classes == 2 else log_probability
@@ -87,7 +87,9 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
         precisions = [average_precision_score(labels == label, scores[:, label]) for label in ranked]
         assert measured.average_precision == pytest.approx(np.mean(precisions))
     rarest = min(occurring, key=lambda label: ((labels == label).sum(), -label))
-    assert measured.f1_rare == pytest.approx(f1_score(labels == rarest, guess == rarest, zero_division=0))
+    assert measured.f1_rare == pytest.approx(
+        f1_score(labels == rarest, predictions == rarest, zero_division=0)
+    )
     assert measured.brier == pytest.approx(
         brier_score_loss(labels, np.exp(log_probability), labels=range(num_classes))
     )
@@ -115,13 +117,13 @@ def test_prior_of_the_notebooks_data_has_the_known_entropy() -> None:
     assert metrics.measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
 
 
-def test_prior_survives_a_class_that_training_never_saw() -> None:
+def test_prior_is_finite_for_a_class_without_training_samples() -> None:
     logits = baselines.prior_logits(np.array([0, 1, 1]), 3, 2)
     assert np.isfinite(logits).all()
     assert metrics.predicted(logits).tolist() == [1, 1]
 
 
-def test_return_count_reads_a_class_off_the_size() -> None:
+def test_return_count_predicts_classes_of_different_size() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     features = np.stack([100 + 50 * labels + rng.normal(0, 5, 200), rng.uniform(10, 20, 200)], axis=1)
@@ -129,8 +131,8 @@ def test_return_count_reads_a_class_off_the_size() -> None:
     assert metrics.measure(logits, labels).balanced_accuracy > 0.95
 
 
-def test_equally_sure_predictions_share_a_bin() -> None:
-    """A coin's calibration is perfect, in whatever order its samples come."""
+def test_equally_confident_predictions_share_a_bin() -> None:
+    """Equal probabilities are calibrated on balanced classes, in any order of the samples."""
     labels = np.array([0, 1] * 50)
     for order in (np.arange(100), np.argsort(labels, kind="stable")):
         assert metrics.measure(np.zeros((100, 1)), labels[order]).ece == 0

@@ -1,4 +1,4 @@
-"""Which sensor a model uses, from probes made up and from networks made to use one."""
+"""Which sensor a model uses: from given accuracies, and for networks that use a single sensor."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from stages.lib import params
 from stages.lib.comparison import sensor_use
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
-from stages.lib.evaluation import robustness, sensor_logits, states
+from stages.lib.evaluation import robustness, sensor_logits, sensor_states
 from stages.lib.evaluation.results import Probes
 from stages.lib.evaluation.robustness import TrainedModel
-from stages.lib.evaluation.states import Data, State
-from stages.lib.models import checkpoints, networks
+from stages.lib.evaluation.sensor_states import EvaluationData, SensorState
+from stages.lib.models import networks
+from stages.lib.models.architecture import Architecture
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate
 from stages.lib.tensors import manifest as manifests
@@ -42,7 +43,7 @@ def test_shapley_by_hand() -> None:
     assert sum(values.values()) == pytest.approx(0.9 - 0.5)
 
 
-def test_a_sensor_that_is_not_missed_is_ignored() -> None:
+def test_a_sensor_without_effect_is_ignored() -> None:
     seeds = [
         probes(0.9, 0.5, 0.9, {"rgb": 0.5, "lidar": 0.895}),
         probes(0.92, 0.5, 0.915, {"rgb": 0.5, "lidar": 0.92}),
@@ -50,7 +51,7 @@ def test_a_sensor_that_is_not_missed_is_ignored() -> None:
     uses = sensor_use.uses(seeds, 0.95, 0.01)
     assert uses["lidar"].is_ignored and not uses["rgb"].is_ignored
     assert uses["rgb"].lost_missing.mean == pytest.approx(0.41)
-    # One that shuffling hurts is used, whatever a blank does.
+    # A sensor is used if shuffling reduces the accuracy, even if missing inputs do not.
     used = sensor_use.uses([probes(0.9, 0.5, 0.9, {"rgb": 0.5, "lidar": 0.7})], 0.95, 0.01)
     assert not used["lidar"].is_ignored and used["lidar"].lost_missing.low is None
 
@@ -67,15 +68,15 @@ def test_relative_area_by_hand() -> None:
     assert sensor_use.relative_area([0, 1], [0.5, 0.5], 0.5) is None
 
 
-def probe(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
-    data = Data({"train": split}, "train", states.missing_inputs("zeros", split), settings)
+def measured(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
+    data = EvaluationData({"train": split}, "train", sensor_states.missing_inputs("zeros", split), settings)
     with robustness.thread_pool(CPU) as pool:
-        subject = TrainedModel(nets, SENSORS, partial(states.features, nets, data, CPU), pool)
-        return robustness.measure_robustness(subject, data, subject.clean("train"), "probing")
+        model = TrainedModel(nets, SENSORS, partial(sensor_states.features, nets, data, CPU), pool)
+        return robustness.measure_robustness(model, data, model.clean("train"), "robustness")
 
 
 class _OneSensorNet(FusionNet):
-    """Tells classes by the mean of one sensor's inputs; counts how often features are computed."""
+    """Predicts classes from the mean of one sensor's inputs; counts how often features are computed."""
 
     def __init__(self, sensor: str, threshold: float) -> None:
         super().__init__()
@@ -90,19 +91,19 @@ class _OneSensorNet(FusionNet):
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
-def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> None:
+def test_a_network_that_uses_one_sensor(tiny_run: Project, sensor: str) -> None:
     other = {"rgb": "lidar", "lidar": "rgb"}[sensor]
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
     means = split.batch(range(len(split)))[SENSORS.index(sensor)].mean(dim=(1, 2, 3))
-    # Between two samples, so that no rounding decides.
+    # Between two samples, so that rounding has no effect.
     ranked = means.sort().values
     middle = len(ranked) // 2
     network = _OneSensorNet(sensor, float(ranked[middle - 1 : middle + 1].mean()))
-    # As if classes were told by that sensor's brightness.
+    # As if the classes differed in that sensor's mean input.
     split.labels = (means > network.threshold).long()
     settings = replace(params.load().evaluate, permutations=5)
-    found = probe({7: network}, split, settings)[7]
+    found = measured({7: network}, split, settings)[7]
     assert found.clean == 1
     assert found.missing[other] == found.shuffled[other] == 1
     assert found.missing[sensor] == found.missing["both"] == 0.5
@@ -111,12 +112,12 @@ def test_a_net_of_one_sensor_is_found_out(tiny_run: Project, sensor: str) -> Non
     use = sensor_use.uses([found], 0.95, 0.01)
     assert use[other].is_ignored and not use[sensor].is_ignored
     assert list(found.corrupted["rgb"]["noise"]) == ["0", *map(str, settings.severities)]
-    # Each state of a sensor once: clean, blank, and every corruption at every severity.
+    # Once for each state of a sensor: as measured, missing, and every corruption at every severity.
     assert network.calls == 2 + 2 + len(settings.severities) * (5 + 6)
 
 
-def test_nets_that_join_first_keep_their_inputs_once(tiny_run: Project) -> None:
-    """Not a copy for every seed: one tensor of all inputs of a sensor, whichever net sees it."""
+def test_networks_without_features_keep_their_inputs_once(tiny_run: Project) -> None:
+    """All seeds' networks share one tensor of a sensor's inputs."""
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
     seen: list[tuple[int, int]] = []
@@ -131,43 +132,45 @@ def test_nets_that_join_first_keep_their_inputs_once(tiny_run: Project) -> None:
 
     settings = replace(params.load().evaluate, permutations=0, severities=[])
     nets = {1: Whole(), 2: Whole()}
-    probe(nets, split, settings)
-    of_first, of_second = ({place for net, place in seen if net == id(nets[seed])} for seed in nets)
-    assert of_first == of_second
+    measured(nets, split, settings)
+    first, second = ({address for net, address in seen if net == id(nets[seed])} for seed in nets)
+    assert first == second
 
 
 def test_mean_inputs_stand_for_a_missing_sensor(tiny_run: Project) -> None:
     folder = tiny_run.path("data/tensors")
     split = Split(folder, manifests.load(folder), "train")
     rgb, lidar = split.batch(range(len(split)))
-    blanks = states.missing_inputs("mean", split)
+    missing = sensor_states.missing_inputs("mean", split)
     for sensor, inputs in (("rgb", rgb), ("lidar", lidar)):
         expected = inputs.double().mean(dim=(0, 2, 3)).float()[:, None, None].expand_as(inputs[0])
-        assert torch.allclose(blanks[sensor], expected, atol=1e-6)
-    assert np.isclose(states.missing_inputs("zeros", split)["lidar"].abs().sum(), 0)
+        assert torch.allclose(missing[sensor], expected, atol=1e-6)
+    assert np.isclose(sensor_states.missing_inputs("zeros", split)["lidar"].abs().sum(), 0)
 
 
 def test_frozen_nets_logits_are_computed_once(
     tiny_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a late fusion reads of its nets is, bit for bit, what it would compute."""
+    """The logits that a late fusion reads equal, bit for bit, those that it would compute."""
     folder = tiny_run.path("data/tensors")
     manifest = manifests.load(folder)
     settings = replace(params.load().evaluate, severities=[3])
     split = Split(folder, manifest, "validation")
-    data = Data({"validation": split}, "validation", states.missing_inputs("zeros", split), settings)
-    late = networks.build("late", checkpoints.architecture(manifest, params.load().network)).eval()
+    data = EvaluationData(
+        {"validation": split}, "validation", sensor_states.missing_inputs("zeros", split), settings
+    )
+    late = networks.build("late", Architecture.from_settings(manifest, params.load().network)).eval()
     monkeypatch.chdir(tmp_path)
     for sensor, net in (("rgb", late.rgb_net), ("lidar", late.lidar_net)):
         wanted = data.states(sensor)
-        found = {state: states.features({7: net}, data, CPU, state) for state in wanted}
+        found = {state: sensor_states.features({7: net}, data, CPU, state) for state in wanted}
         sensor_logits.write(sensor, found, {7: "a digest"})
         for state, stored in sensor_logits.read(sensor, wanted, {7: "a digest"}, CPU).items():
-            assert torch.equal(stored[7], states.features({7: late}, data, CPU, state)[7])
+            assert torch.equal(stored[7], sensor_states.features({7: late}, data, CPU, state)[7])
         with pytest.raises(UserError, match=f"logits of other weights than those in models/{sensor}; "):
             sensor_logits.read(sensor, wanted, {7: "another digest"}, CPU)
         with pytest.raises(UserError, match="validation 4"):
-            sensor_logits.read(sensor, [State(sensor, "validation", 4)], {7: "a digest"}, CPU)
+            sensor_logits.read(sensor, [SensorState(sensor, "validation", 4)], {7: "a digest"}, CPU)
     Path("data/logits/rgb.safetensors").unlink()
-    with pytest.raises(UserError, match="`dvc repro` evaluates that sensor's nets first"):
-        sensor_logits.read("rgb", [State("rgb", "validation")], {7: "a digest"}, CPU)
+    with pytest.raises(UserError, match="`dvc repro` evaluates that sensor's networks first"):
+        sensor_logits.read("rgb", [SensorState("rgb", "validation")], {7: "a digest"}, CPU)

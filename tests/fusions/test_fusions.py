@@ -1,4 +1,4 @@
-"""Every fusion in the folder keeps the same promises; a new file is tested without being named here."""
+"""The contract of all fusions in the folder; the tests find new files by themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stages.lib.evaluation import cost
 from stages.lib.fusions import tokens
 from stages.lib.fusions.base import IntermediateFusion, LateFusion
 from stages.lib.models import checkpoints, networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.training import late
 
 INTERMEDIATE = [
@@ -33,7 +33,7 @@ INTERMEDIATE = [
 ]
 JOINT = fusions.names(*fusions.JOINT)
 LATE = fusions.names("late")
-LEARNED_TOGETHER = [*JOINT, *(name for name in LATE if fusions.load(name).trains_nets)]
+TRAINED_AS_A_WHOLE = [name for name in [*JOINT, *LATE] if not fusions.spec(name).has_frozen_nets]
 SMALL = Architecture(
     rgb_channels=3,
     lidar_channels=4,
@@ -64,7 +64,7 @@ def built(name: str, sizes: Architecture, seed: int = 0) -> networks.FusionNet:
     return networks.build(name, sizes)
 
 
-def test_the_zoo_is_whole() -> None:
+def test_all_fusions_are_found() -> None:
     assert set(fusions.names("intermediate")) >= {
         "concatenation",
         "addition",
@@ -87,7 +87,7 @@ def test_the_zoo_is_whole() -> None:
 @pytest.mark.parametrize("name", INTERMEDIATE)
 @pytest.mark.parametrize("shape", [(6, 6), (5, 8), (7, 3), (1, 1)], ids=str)
 def test_maps_of_any_shape(name: str, shape: tuple[int, int]) -> None:
-    """The announced channels, on maps that are not square or of odd sizes; a gradient to both sensors."""
+    """`out_channels` channels, also for maps that are not square or of odd sizes; a gradient to both sensors."""
     fusion = fusions.load(name)(6)
     rgb, lidar = (part.requires_grad_() for part in maps(height=shape[0], width=shape[1]))
     if name == "matmul" and shape[0] != shape[1]:
@@ -110,22 +110,21 @@ def test_gradients_reach_both_sensors_and_every_parameter(name: str, size: int) 
     network(rgb, lidar).square().sum().backward()
     for part in (rgb, lidar):
         assert part.grad is not None and part.grad.abs().sum() > 0
-    trained = network.trained if isinstance(network, networks.LateNet) else network
-    for parameter_name, parameter in trained.named_parameters():
+    for parameter_name, parameter in network.own_weights.named_parameters():
         assert parameter.grad is not None, parameter_name
-        # Of a ReLU's units some may be silent on so few samples; a whole layer may not.
+        # On so few samples some units of a ReLU may be 0, but not a whole layer.
         assert parameter.grad.abs().sum() > 0, parameter_name
 
 
 @pytest.mark.parametrize("name", [name for name in JOINT if name not in INTERMEDIATE])
 def test_streams_of_any_shape(name: str) -> None:
-    """Operators between the blocks, on maps that are not square and of odd sizes; a gradient to both sensors."""
+    """Fusions between the blocks, on maps that are not square and of odd sizes; a gradient to both sensors."""
     fusion = fusions.load(name)(3, 4, (6, 8))
     rgb, lidar = torch.randn(2, 3, 5, 8, requires_grad=True), torch.randn(2, 4, 5, 8, requires_grad=True)
     streams = fusion.start(rgb, lidar)
     assert [stream.shape[1] for stream in streams] == list(fusion.stream_channels)
     for block, (channels, shape) in enumerate([(6, (5, 7)), (8, (1, 3))]):
-        # In place of the blocks' convolutions: maps of their channels that depend on what came before.
+        # In place of the blocks' convolutions: maps with their channels that depend on the input.
         streams = [
             stream.mean(dim=(1, 2, 3), keepdim=True) + torch.randn(2, channels, *shape) for stream in streams
         ]
@@ -138,8 +137,8 @@ def test_streams_of_any_shape(name: str) -> None:
         assert part.grad is not None and part.grad.abs().sum() > 0
 
 
-def test_every_factor_learns() -> None:
-    """Parts of one tensor, each with a gradient: low_rank's ranks; queries, keys and values of attention."""
+def test_every_factor_has_a_gradient() -> None:
+    """All parts of one tensor: low_rank's ranks; queries, keys and values of attention."""
     rgb, lidar = maps()
     low_rank = fusions.load("low_rank")(6)
     low_rank(rgb, lidar).square().sum().backward()
@@ -154,7 +153,7 @@ def test_every_factor_learns() -> None:
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
 def test_exchanging_the_sensors(name: str) -> None:
-    """Changes nothing for the operators that say so, and something for all others."""
+    """Leaves the result unchanged exactly for symmetric fusions."""
     operator = fusions.load(name)
     if issubclass(operator, LateFusion):
         fusion = operator(3, 10)
@@ -165,7 +164,7 @@ def test_exchanging_the_sensors(name: str) -> None:
     else:
         assert not hasattr(operator, "is_symmetric")
         return
-    with torch.no_grad():  # an operator that is not symmetric may be so to begin with
+    with torch.no_grad():  # initial weights may make an asymmetric fusion symmetric
         for parameter in fusion.parameters():
             parameter.normal_()
     assert torch.allclose(fusion(rgb, lidar), fusion(lidar, rgb), atol=1e-6) == operator.is_symmetric
@@ -173,7 +172,7 @@ def test_exchanging_the_sensors(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
 def test_samples_do_not_mix(name: str) -> None:
-    """Another order of the batch gives the same logits in that order."""
+    """Permuting the batch permutes the logits."""
     network = built(name, SMALL).eval()
     rgb, lidar = inputs(SMALL, 5)
     order = torch.tensor([3, 0, 4, 2, 1])
@@ -189,7 +188,7 @@ def test_the_same_seed_gives_the_same_bits(name: str) -> None:
 
 
 def after_two_steps(name: str, rgb: Tensor, lidar: Tensor, seed: int) -> Tensor:
-    """A network's logits after two steps of training, if it has anything to train."""
+    """A network's logits after two steps of training, if it has weights to train."""
     network = built(name, SMALL, seed)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-2) if trained else None
@@ -216,7 +215,7 @@ def test_bfloat16(name: str) -> None:
     exact = network(rgb, lidar)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = network(rgb, lidar).float()
-    # Far less than samples differ from each other, or nothing would be shown.
+    # Far less than the difference between samples.
     assert (rounded - exact).detach().abs().max() < 0.2 * exact.detach().std()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if trained:
@@ -259,19 +258,13 @@ for name in sys.argv[1:]:
     ids=["one", "all"],
 )
 def test_tracing(names: list[str]) -> None:
-    """torch.compile's tracer sees each network as one graph, which computes the same.
+    """torch.compile's tracer turns each network into one graph with the same results.
 
-    In a process of its own, since it does not see through the type checks of the tests.
+    In a separate process, since it cannot trace the type checks of the tests.
     """
     done = subprocess.run([sys.executable, "-c", TRACE, *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == names
-
-
-def sketched(name: str, sizes: Architecture) -> networks.FusionNet:
-    """A network whose weights have shapes but no values, which take no time."""
-    with torch.device("meta"):
-        return networks.build(name, sizes)
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
@@ -281,14 +274,14 @@ def test_the_formula_counts_the_operators_parameters(name: str, sizes: Architect
     blocks = sizes.intermediate_channels[:fuse_after]
     names = {"C": blocks[-1], "blocks": blocks, "K": sizes.num_logits, "h": sizes.late_hidden, "sum": sum}
     expected = eval(fusions.describe(name).parameters, {"__builtins__": {}} | names)
-    network = sketched(name, replace(sizes, fuse_after=fuse_after))
+    network = networks.sketch(name, replace(sizes, fuse_after=fuse_after))
     assert networks.count_parameters(network.fusion) == expected
 
 
 @pytest.mark.parametrize("name", JOINT)
 @pytest.mark.parametrize("fuse_after", [1, 2, 3])
 @pytest.mark.parametrize("downsample", ["maxpool", "stride"])
-def test_streams_meet_after_any_block(name: str, fuse_after: int, downsample: str) -> None:
+def test_fusion_after_any_block(name: str, fuse_after: int, downsample: str) -> None:
     sizes = replace(SMALL, image_size=21, fuse_after=fuse_after, downsample=downsample)
     network = networks.build(name, sizes)
     assert network(*inputs(sizes)).shape == (2, 1)
@@ -305,34 +298,33 @@ def test_streams_meet_after_any_block(name: str, fuse_after: int, downsample: st
 
 @pytest.mark.parametrize("fuse_after", [1, 2, 3])
 def test_matched_networks_have_the_same_size(fuse_after: int) -> None:
-    """Within 1 % of the notebook's addition, whatever the fusion."""
+    """Within 1 % of the notebook's addition, for every fusion."""
     sizes = replace(NOTEBOOK, match_parameters=True, fuse_after=fuse_after)
-    counts = {name: networks.count_parameters(sketched(name, sizes)) for name in [*JOINT, *LATE]}
+    counts = {name: networks.count_parameters(networks.sketch(name, sizes)) for name in [*JOINT, *LATE]}
     off = {name: count for name, count in counts.items() if abs(count / 6_615_851 - 1) > 0.01}
     assert not off
-    assert networks.sized("addition", replace(sizes, fuse_after=3)).hidden == (1000, 100)
-    assert networks.sized("concatenation", replace(sizes, fuse_after=3)).hidden[0] == pytest.approx(
-        503, abs=3
-    )
-    assert networks.sized("addition", NOTEBOOK) is NOTEBOOK
+    last = replace(sizes, fuse_after=3)
+    assert networks.sketch("addition", last).head_width == NOTEBOOK.hidden[0]
+    assert networks.sketch("concatenation", last).head_width == pytest.approx(503, abs=3)
+    assert networks.sketch("concatenation", NOTEBOOK).head_width == NOTEBOOK.hidden[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "places", "layers"), [("cross_attention", 64, 2), ("bottleneck_attention", 68, 4)]
+    ("name", "positions", "layers"), [("cross_attention", 64, 2), ("bottleneck_attention", 68, 4)]
 )
-def test_operations_of_attention_are_counted(name: str, places: int, layers: int) -> None:
-    """Beside addition's, two operations for each weight and place, and for each pair of places and channel."""
+def test_operations_of_attention_are_counted(name: str, positions: int, layers: int) -> None:
+    """Beyond those of addition: two for each weight and position, and for each pair of positions and channel."""
     count, channels = cost.count, NOTEBOOK.intermediate_channels[-1]
-    beside = count(built(name, NOTEBOOK).eval(), NOTEBOOK).flops_m
-    beside -= count(built("addition", NOTEBOOK).eval(), NOTEBOOK).flops_m
+    additional = count(built(name, NOTEBOOK).eval(), NOTEBOOK).flops_m
+    additional -= count(built("addition", NOTEBOOK).eval(), NOTEBOOK).flops_m
     matrices = 4 + (2 if name == "bottleneck_attention" else 0)  # of attention, and of the perceptron
-    products = places * matrices * channels**2 + 2 * places**2 * channels
-    assert beside == pytest.approx(2 * layers * products / 1e6, rel=1e-6)
+    products = positions * matrices * channels**2 + 2 * positions**2 * channels
+    assert additional == pytest.approx(2 * layers * products / 1e6, rel=1e-6)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_bottlenecks_carry_each_sensor_to_the_other(layers: int) -> None:
-    """From the second layer on: until then the output is a sum of what was made of each sensor alone."""
+    """From the second layer on; with one layer the output is a sum of functions of each sensor alone."""
     torch.manual_seed(0)
     fusion = fusions.load("bottleneck_attention")(6).double().eval()
     fusion.rgb_layers, fusion.lidar_layers = fusion.rgb_layers[:layers], fusion.lidar_layers[:layers]
@@ -358,7 +350,7 @@ def test_bottlenecks_carry_each_sensor_to_the_other(layers: int) -> None:
         ("class HalfSum(", r"half_sum\.py, line 1: '\(' was never closed"),
     ],
 )
-def test_a_file_without_its_fusion_is_told(
+def test_a_file_without_its_fusion_is_an_error(
     source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "half_sum.py").write_text(source)
@@ -367,15 +359,15 @@ def test_a_file_without_its_fusion_is_told(
         fusions.names("intermediate")
 
 
-def test_what_operators_share_is_no_fusion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_code_is_not_a_fusion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "halves.py").write_text("class Half:\n    pass\n\ndef half(x): return x / 2\n")
     (tmp_path / "half_sum.py").write_text("from . import base\nclass HalfSum(base.LateFusion): ...\n")
     monkeypatch.setattr(fusions, "_FOLDER", tmp_path)
     assert fusions.names(*fusions.KINDS) == fusions.names("late") == ["half_sum"]
 
 
-def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
-    """Whose weights lie in models/; all of it trains, and comes back from its own file."""
+def test_finetuning_starts_from_the_trained_networks(tmp_path: Path) -> None:
+    """Their weights are in models/; all weights train, and are loaded from the fusion's own file."""
     models, nets = tmp_path / "models", {}
     for sensor in SENSORS:
         nets[sensor] = built(sensor, SMALL, seed=5)
@@ -387,7 +379,7 @@ def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
         {split: {"cubes": 0, "spheres": 0} for split in ("train", "validation", "test")},
         {"train": 60, "validation": 40, "test": 100},
     )
-    whole = late.TrainedNets("late_finetuned", SMALL, data, tmp_path, models).whole(7)
+    whole = late.TrainedNets(fusions.spec("late_finetuned"), SMALL, data, tmp_path, models).whole(7)
     for sensor, net in zip(SENSORS, (whole.rgb_net, whole.lidar_net), strict=True):
         for name, weight in net.state_dict().items():
             assert torch.equal(weight, nets[sensor].state_dict()[name])
@@ -397,13 +389,13 @@ def test_finetuning_starts_from_the_trained_nets(tmp_path: Path) -> None:
             weight.add_(1)
     path = checkpoints.weights_path(models, "late_finetuned", 7)
     path.parent.mkdir()
-    save_file(whole.trained.state_dict(), path)
+    save_file(whole.own_weights.state_dict(), path)
     loaded = checkpoints.load_network("late_finetuned", 7, SMALL, models)
     assert torch.equal(loaded(*inputs(SMALL)), whole(*inputs(SMALL)))
 
 
 def test_low_rank_is_the_sum_over_ranks() -> None:
-    """Against Liu et al.'s formula at each place: products of factors on vectors with a 1 appended."""
+    """Equals Liu et al.'s formula at each position: products of factors on vectors with a 1 appended."""
     torch.manual_seed(0)
     fusion = fusions.load("low_rank")(5)
     with torch.no_grad():
@@ -418,18 +410,18 @@ def test_low_rank_is_the_sum_over_ranks() -> None:
     for sample in range(2):
         for i in range(3):
             for j in range(4):
-                of_rgb = torch.cat([rgb[sample, :, i, j], torch.ones(1)])
-                of_lidar = torch.cat([lidar[sample, :, i, j], torch.ones(1)])
+                rgb_vector = torch.cat([rgb[sample, :, i, j], torch.ones(1)])
+                lidar_vector = torch.cat([lidar[sample, :, i, j], torch.ones(1)])
                 total = fusion.bias.flatten().clone()
                 for rank in range(4):
-                    product = (factors[0][rank] @ of_rgb) * (factors[1][rank] @ of_lidar)
+                    product = (factors[0][rank] @ rgb_vector) * (factors[1][rank] @ lidar_vector)
                     total = total + fusion.weights[rank].flatten() * product
                 expected[sample, :, i, j] = total
     assert torch.allclose(fusion(rgb, lidar), expected, atol=1e-4)
 
 
 def test_mmtm_squeezes_and_excites() -> None:
-    """Against Joze et al.'s formula, value by value."""
+    """Equals Joze et al.'s formula, value by value."""
     torch.manual_seed(0)
     fusion = fusions.load("mmtm")(3, 4, (4, 6))
     rgb, lidar = maps(2, 6, 3, 5)
@@ -457,7 +449,7 @@ def test_matmul_multiplies_each_channel() -> None:
                     assert torch.allclose(fused[sample, channel, i, j], cell, atol=1e-5)
 
 
-def test_film_modulates_either_sensor_by_the_other() -> None:
+def test_film_modulates_each_sensor_by_the_other() -> None:
     torch.manual_seed(0)
     fusion = fusions.load("film")(3)
     rgb, lidar = maps(2, 3, 4, 5)
@@ -471,8 +463,8 @@ def test_film_modulates_either_sensor_by_the_other() -> None:
             assert torch.allclose(fused[sample, c], expected, atol=1e-5)
 
 
-def test_gated_weighs_either_sensor_by_the_gate() -> None:
-    """Against Arevalo et al.'s formula at each place."""
+def test_gated_weights_each_sensor_by_the_gate() -> None:
+    """Equals Arevalo et al.'s formula at each position."""
     torch.manual_seed(0)
     fusion = fusions.load("gated")(3)
     rgb, lidar = maps(2, 3, 4, 5)
@@ -491,8 +483,8 @@ def test_gated_weighs_either_sensor_by_the_gate() -> None:
                 assert torch.allclose(fused[sample, :, i, j], expected, atol=1e-5)
 
 
-def test_cross_attention_asks_the_other_sensor() -> None:
-    """Against the formula, head by head: queries of one sensor, keys and values of the other."""
+def test_cross_attention_attends_to_the_other_sensor() -> None:
+    """Equals the formula, head by head: queries of one sensor, keys and values of the other."""
     torch.manual_seed(0)
     fusion = fusions.load("cross_attention")(8).eval()
     rgb, lidar = maps(1, 8, 2, 3)
@@ -533,8 +525,8 @@ def test_simple_operators() -> None:
     assert stacked.flatten().tolist() == [2, 3]
 
 
-def test_attention_knows_places() -> None:
-    """Without positions, turning both sensors' maps upside down would turn the result upside down."""
+def test_attention_uses_positions() -> None:
+    """Without positions, flipping both sensors' maps would flip the result."""
     for name in ("cross_attention", "bottleneck_attention"):
         torch.manual_seed(0)
         fusion = fusions.load(name)(8).eval()
@@ -544,19 +536,19 @@ def test_attention_knows_places() -> None:
 
 
 def xor_task(count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether exactly one of two sensors shows a bright square: either alone tells nothing."""
+    """Labels: whether exactly one of two sensors shows a bright square; one sensor alone carries no information."""
     generator = torch.Generator().manual_seed(count)
     shown = torch.randint(0, 2, (2, count), generator=generator).float()
-    pictures = []
-    for of_sensor, channels in zip(shown, (3, 4), strict=True):
+    inputs = []
+    for is_shown, channels in zip(shown, (3, 4), strict=True):
         noise = 0.1 * torch.rand(count, channels, 16, 16, generator=generator)
-        noise[:, :, 4:12, 4:12] += of_sensor[:, None, None, None]
-        pictures.append(noise)
-    return pictures[0], pictures[1], (shown[0] != shown[1]).float()
+        noise[:, :, 4:12, 4:12] += is_shown[:, None, None, None]
+        inputs.append(noise)
+    return inputs[0], inputs[1], (shown[0] != shown[1]).float()
 
 
 def accuracy_on_xor(network: nn.Module) -> float:
-    """Share of 256 new samples that it gets right after learning from 64."""
+    """Accuracy on 256 new samples after training on 64."""
     rgb, lidar, labels = xor_task(64)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for _ in range(150):
@@ -571,7 +563,7 @@ def accuracy_on_xor(network: nn.Module) -> float:
         return float(((network(rgb, lidar)[:, 0] > 0) == (labels > 0.5)).float().mean())
 
 
-@pytest.mark.parametrize("name", ["rgb", "lidar", *LEARNED_TOGETHER])
+@pytest.mark.parametrize("name", ["rgb", "lidar", *TRAINED_AS_A_WHOLE])
 def test_exclusive_or_needs_both_sensors(name: str) -> None:
     accuracy = accuracy_on_xor(built(name, replace(SMALL, init="lecun")))
     if name in ("rgb", "lidar"):
@@ -580,8 +572,8 @@ def test_exclusive_or_needs_both_sensors(name: str) -> None:
         assert accuracy > 0.95
 
 
-def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
-    """A late fusion without parameters has one epoch, whose weights are an empty file's."""
+def test_a_fusion_without_weights_has_one_epoch(tmp_path: Path) -> None:
+    """Its losses are computed once, and its weights are an empty file."""
     from stages.lib.training import loop, resume
     from stages.lib.training.augmentation import Augmentation
     from stages.lib.training.inputs import CachedLogits
@@ -590,17 +582,17 @@ def test_nothing_to_learn_is_looked_at_once(tmp_path: Path) -> None:
     head = fusions.load("late_mean")(1, 10)
     logits = torch.tensor([[2.0], [-2.0]])
     part = CachedLogits(logits, logits, torch.tensor([1, 0]))
-    recipe = TrainConfig(
+    config = TrainConfig(
         5, 2, 0.1, "constant", 0.0, None, None, "none", Augmentation("none", 0, 0.0), "float32"
     )
-    run = loop.fit(
-        head, part, part, recipe=recipe, seed=0, device=torch.device("cpu"), on_epoch=lambda run: None
+    state = loop.fit(
+        head, part, part, config=config, seed=0, device=torch.device("cpu"), on_epoch=lambda state: None
     )
-    assert [epoch.epoch for epoch in run.history] == [1] and run.best_epoch == 1
-    assert run.history[0].valid_loss == pytest.approx(float(F.softplus(torch.tensor(-2.0))))
-    files = resume.Scratch(tmp_path)
-    files.finish(0, run)
-    assert files.load_finished(0) is not None
+    assert [epoch.epoch for epoch in state.history] == [1] and state.best_epoch == 1
+    assert state.history[0].valid_loss == pytest.approx(float(F.softplus(torch.tensor(-2.0))))
+    scratch = resume.Scratch(tmp_path)
+    scratch.finish(0, state)
+    assert scratch.load_finished(0) is not None
 
 
 def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -610,7 +602,7 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     for name in [*JOINT, *LATE]:
         (line,) = [line for line in lines if line.split() and line.split()[0] == name]
-        assert fusions.kind(name) in line and fusions.describe(name).formula[:20] in line
+        assert fusions.spec(name).kind in line and fusions.describe(name).formula[:20] in line
     assert any("6,615,851" in line and line.startswith("addition") for line in lines)
 
 
@@ -620,15 +612,8 @@ def test_the_page_is_current() -> None:
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
-def test_every_operator_describes_itself(name: str) -> None:
+def test_every_fusion_is_described(name: str) -> None:
     described = fusions.describe(name)
     assert len(described.summary) > 20
-    told = (
-        described.formula,
-        described.strength,
-        described.limitation,
-        described.parameters,
-        described.source,
-    )
-    assert "not told" not in told
-    assert re.search(r"\by\[[^]]+\] = ", described.formula), "the result with its shape"
+    assert "not given" not in vars(described).values()
+    assert re.search(r"\by\[[^]]+\] = ", described.formula), "the formula needs the result with its shape"

@@ -1,4 +1,4 @@
-"""The notebook's networks, exactly; and what every fusion has to keep."""
+"""The networks have the notebook's sizes; and properties of the networks of all fusions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from support.architectures import NOTEBOOK, SEVEN_CLASSES
 
 from stages.lib import fusions
 from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
 from stages.lib.models import networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 
 JOINT = fusions.names(*fusions.JOINT)
 LATE = fusions.names("late")
@@ -29,11 +30,11 @@ LATE = fusions.names("late")
     ],
 )
 def test_parameter_counts_are_the_notebooks(name: str, parameters: int) -> None:
-    assert networks.count_parameters(networks.build(name, NOTEBOOK)) == parameters
+    assert networks.count_parameters(networks.sketch(name, NOTEBOOK)) == parameters
 
 
 @pytest.mark.parametrize("name", ["rgb", "addition", "late"])
-def test_initial_weights_have_the_variance_that_was_asked_for(name: str) -> None:
+def test_initial_weights_have_the_variance_of_the_setting(name: str) -> None:
     for init, variance in (("pytorch", 1 / 3), ("lecun", 1.0)):
         torch.manual_seed(0)
         network = networks.build(name, replace(NOTEBOOK, init=init))
@@ -48,7 +49,7 @@ def test_initial_weights_have_the_variance_that_was_asked_for(name: str) -> None
 
 
 def test_initial_weights_of_attention_too() -> None:
-    """Queries, keys and values lie in one matrix, which PyTorch starts by Glorot's rule."""
+    """Queries, keys and values are in one matrix, which PyTorch initializes by Glorot's rule."""
     for init, variance in (("pytorch", 1 / 2), ("lecun", 1.0)):
         torch.manual_seed(0)
         network = networks.build("cross_attention", replace(NOTEBOOK, init=init))
@@ -72,18 +73,18 @@ def test_default_settings_are_the_notebooks_sizes() -> None:
     assert network.late_hidden == NOTEBOOK.late_hidden
 
 
-def test_pooling_before_relu_is_the_notebooks_network_bit_for_bit() -> None:
-    """Outputs and gradients equal those of convolution, ReLU, pooling, in the notebook's order."""
+def test_pooling_before_relu_equals_the_notebooks_network() -> None:
+    """The same bits of outputs and gradients as with convolution, ReLU, pooling, the notebook's order."""
     ours = networks.encoder(4, (5, 6, 7), "maxpool")
     convolutions = [layer for layer in ours if isinstance(layer, torch.nn.Conv2d)]
     theirs = torch.nn.Sequential(
         *(part for layer in convolutions for part in (layer, torch.nn.ReLU(), torch.nn.MaxPool2d(2)))
     )
-    pictures = torch.rand(3, 4, 32, 32)
+    images = torch.rand(3, 4, 32, 32)
     gradients = []
     for network in (ours, theirs):
         network.zero_grad()
-        features = network(pictures)
+        features = network(images)
         features.square().sum().backward()
         gradients.append([features.detach(), *(layer.weight.grad.clone() for layer in convolutions)])
     for left, right in zip(*gradients, strict=True):
@@ -100,22 +101,22 @@ def test_every_network_gives_a_logit_per_class(name: str, sizes: Architecture) -
 
 
 @pytest.mark.parametrize("name", ["rgb", "lidar", *JOINT, *LATE])
-def test_weights_survive_a_round_trip(name: str) -> None:
-    """A second instance computes the same after loading: no weight is hidden from the state_dict."""
+def test_state_dict_holds_all_weights(name: str) -> None:
+    """A second instance computes the same after loading: the state_dict holds all weights."""
     first, second = networks.build(name, SEVEN_CLASSES), networks.build(name, SEVEN_CLASSES)
     second.load_state_dict(first.state_dict(), strict=True)
     rgb, lidar = torch.rand(2, 3, 40, 40), torch.rand(2, 4, 40, 40)
     assert torch.equal(first(rgb, lidar), second(rgb, lidar))
 
 
-def test_operators_compute_what_their_names_say() -> None:
+def test_the_notebooks_fusions() -> None:
     rgb, lidar = torch.tensor([[[[2.0]]]]), torch.tensor([[[[3.0]]]])
     assert fusions.load("addition")(1)(rgb, lidar).item() == 5
     assert fusions.load("hadamard")(1)(rgb, lidar).item() == 6
     assert fusions.load("concatenation")(1)(rgb, lidar).flatten().tolist() == [2, 3]
 
 
-def test_unimodal_nets_see_their_own_sensor_only() -> None:
+def test_unimodal_networks_use_only_their_own_sensor() -> None:
     rgb, lidar = torch.rand(2, 4, 64, 64), torch.rand(2, 4, 64, 64)
     for name, inputs, blind in (
         ("rgb", (rgb, lidar), (rgb, torch.zeros_like(lidar))),
@@ -126,7 +127,7 @@ def test_unimodal_nets_see_their_own_sensor_only() -> None:
 
 
 def test_sizes_that_cannot_be_matched_are_refused() -> None:
-    """With few and narrow blocks, and heads of few units, one unit more or less is a few hundredths of the net."""
+    """With few narrow blocks and heads of few units, one unit is a few hundredths of the parameters."""
     sizes = replace(NOTEBOOK, intermediate_channels=(4, 6, 8), hidden=(21, 10), match_parameters=True)
     with pytest.raises(
         UserError, match=r"network\.match_parameters: concatenation comes no closer to [\d,]+ par"
@@ -138,3 +139,24 @@ def test_sizes_that_cannot_be_matched_are_refused() -> None:
 def test_unknown_fusion_is_refused() -> None:
     with pytest.raises(ValueError, match="no fusion named 'sum'"):
         fusions.load("sum")
+    with pytest.raises(ValueError, match="'rgb' is a sensor"):
+        fusions.load("rgb")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sensors", "has_frozen_nets"),
+    [
+        ("lidar", "unimodal", ("lidar",), False),
+        ("early", "early", SENSORS, False),
+        ("mmtm", "intermediate", SENSORS, False),
+        ("late_mean", "late", SENSORS, True),
+        ("late_finetuned", "late", SENSORS, False),
+    ],
+)
+def test_the_kinds_of_models(name: str, kind: str, sensors: tuple[str, ...], has_frozen_nets: bool) -> None:
+    spec = fusions.spec(name)
+    assert (spec.kind, spec.sensors, spec.has_frozen_nets) == (kind, sensors, has_frozen_nets)
+    network = networks.sketch(name, NOTEBOOK)
+    assert list(network.frozen_nets) == (list(SENSORS) if has_frozen_nets else [])
+    assert (network.own_weights is network) != has_frozen_nets
+    assert (network.head_width is None) == (kind == "late")

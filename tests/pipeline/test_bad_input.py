@@ -1,4 +1,4 @@
-"""What a user can get wrong ends before training: one line, no traceback, nothing tracked lost."""
+"""Users' errors end a run before training: one line, no traceback, no tracked file lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stages.lib.tensors.manifest import Manifest
 
 
 def refused(project: Project, *command: str) -> str:
-    """Runs a command that must fail cleanly; returns the one line that says why."""
+    """Runs a command that must fail without a traceback; returns the one line with the reason."""
     done = project.run(*command, check=False)
     assert done.returncode != 0, done.stdout
     assert "Traceback" not in done.stdout, done.stdout
@@ -68,7 +68,7 @@ def test_check_refuses(
     values: dict[str, object],
     expected: list[str],
 ) -> None:
-    """In this process; that DVC then runs nothing and loses nothing is shown below."""
+    """In this process; a test below shows that DVC then runs nothing and loses nothing."""
     folder = edit_params(**values).parent
     monkeypatch.chdir(folder)
     (folder / "tests").mkdir()
@@ -80,7 +80,7 @@ def test_check_refuses(
     assert not (folder / check.PASSED).exists()
 
 
-def test_a_slip_in_params_ends_a_run_at_once(shared_clone: Project) -> None:
+def test_an_error_in_params_ends_a_run_at_once(shared_clone: Project) -> None:
     try:
         shared_clone.set(dataset__path="data/nowhere")
         assert "no folder 'data/nowhere'" in refused(shared_clone, "dvc", "repro")
@@ -92,7 +92,7 @@ def test_misspelt_key(shared_clone: Project) -> None:
     try:
         path = shared_clone.path("params.yaml")
         path.write_text(path.read_text().replace("  precision:", "  precison:"))
-        # DVC stops first, since a stage depends on the key that is gone; the check says what to do.
+        # DVC stops first, since a stage depends on the missing key; the check names the remedy.
         line = refused(shared_clone, "python", "-m", "stages.check")
         assert "unknown key 'train.precison' (did you mean 'precision'?)" in line
         assert "missing key 'train.precision'" in line
@@ -101,7 +101,7 @@ def test_misspelt_key(shared_clone: Project) -> None:
 
 
 def test_a_model_in_two_lists(shared_clone: Project) -> None:
-    """DVC itself refuses two stages with one output; the check, which `make repro` runs first, says why."""
+    """DVC itself refuses two stages with one output; the check, which `make repro` runs first, gives the reason."""
     try:
         shared_clone.set(late=["addition"])
         line = refused(shared_clone, "python", "-m", "stages.check")
@@ -154,7 +154,7 @@ def wrong_shape(number: int, rgb: object, lidar: object) -> None:
 
 def not_finite(number: int, rgb: object, lidar: object) -> None:
     if number == 2:
-        lidar["xyza"][:, 0, 0] = (float("nan"), 1, 1, 1)  # claimed to be a return
+        lidar["xyza"][:, 0, 0] = (float("nan"), 1, 1, 1)  # marked as a return
 
 
 def other_channels(number: int, rgb: object, lidar: object) -> None:
@@ -167,12 +167,12 @@ def contradict(number: int, rgb: object, lidar: object) -> None:
         lidar.ground_truth.label = "cube"
 
 
-def same_picture(number: int, rgb: object, lidar: object) -> None:
+def same_image(number: int, rgb: object, lidar: object) -> None:
     if number == 5:
         rgb.filepath = rgb.filepath.replace("005.png", "000.png")
 
 
-def broken_picture(number: int, rgb: object, lidar: object) -> None:
+def broken_image(number: int, rgb: object, lidar: object) -> None:
     if number == 5:
         path = Path(rgb.filepath)
         path.write_bytes(path.read_bytes()[:60])
@@ -204,8 +204,8 @@ def broken_picture(number: int, rgb: object, lidar: object) -> None:
         (wrong_shape, {}, ["002", "(3, 24, 24)", "(4, H, W)"]),
         (not_finite, {}, ["002", "NaN or infinite"]),
         (other_channels, {}, ["007.png", "1 colour channels", "3"]),
-        (broken_picture, {}, ["005.png", "unreadable picture"]),
-        (same_picture, {}, ["000", "belongs to several groups"]),
+        (broken_image, {}, ["005.png", "unreadable picture"]),
+        (same_image, {}, ["000", "belongs to several groups"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else getattr(value, "__name__", None) or str(value),
 )
@@ -216,7 +216,7 @@ def test_export_refuses(
     values: dict[str, str],
     expected: list[str],
 ) -> None:
-    """In this process; that DVC then trains nothing and loses nothing is shown below."""
+    """In this process; a test below shows that DVC then trains nothing and loses nothing."""
     folder = write_dataset(tmp_path / "mine", groups=15, change=change)
     with pytest.raises(UserError) as error:
         run_export(folder, **values)
@@ -226,7 +226,7 @@ def test_export_refuses(
     assert not manifests.FOLDER.exists(), "half a cache"
 
 
-def test_a_missing_picture_is_named(run_export: Callable[..., Manifest], tmp_path: Path) -> None:
+def test_a_missing_image_is_named(run_export: Callable[..., Manifest], tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "mine", groups=15)
     (folder / "data" / "006.png").unlink()
     with pytest.raises(UserError, match=r"006\.png: no such file"):
@@ -252,7 +252,7 @@ def test_a_faulty_dataset_ends_a_run_before_training(shared_clone: Project, tmp_
 
 
 @pytest.mark.parametrize("command", [["train"], ["train", "a", "b"], ["evaluate"]])
-def test_stages_say_what_they_expect(command: list[str]) -> None:
+def test_stages_name_the_expected_arguments(command: list[str]) -> None:
     stage, *rest = command
     with pytest.raises(UserError, match="expected one argument"):
         {"train": train, "evaluate": evaluate}[stage].main(rest)
@@ -260,7 +260,7 @@ def test_stages_say_what_they_expect(command: list[str]) -> None:
         check.main(["a", "b"])
 
 
-def test_cuda_that_is_not_there() -> None:
+def test_missing_cuda() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(UserError, match="PyTorch finds no CUDA device"):
@@ -303,7 +303,7 @@ def test_compare_refuses_predictions_that_do_not_match(
         ),
     }
     for message, tampered in cases.items():
-        path.unlink()  # it may be a link into DVC's cache
+        path.unlink()  # it can be a link into DVC's cache
         pq.write_table(tampered, path)
         with pytest.raises(UserError, match=re.escape(message)) as error:
             compare.main()

@@ -1,4 +1,4 @@
-"""Somebody's own dataset, and whole runs beside the committed one."""
+"""A user's own dataset, and whole runs with preset settings beside the committed run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stages_run(output: str) -> list[str]:
 
 @pytest.mark.sweep
 def test_own_dataset_in_one_command(clone: Project, tmp_path: Path) -> None:
-    """All of it through DVC; what `make notebook` runs below is another own dataset, in a clone."""
+    """The whole pipeline by DVC; `make notebook` below uses another own dataset, in a clone."""
     output = clone.run("dvc", "exp", "run", *own_dataset(tmp_path), "headline", "report").stdout
     ran = stages_run(output)
     assert "synthesize" not in ran and "export" in ran and "train_late@late" in ran
@@ -35,7 +35,7 @@ def test_own_dataset_in_one_command(clone: Project, tmp_path: Path) -> None:
 
 
 def own_dataset(folder: Path) -> list[str]:
-    """Three classes, grey pictures, no scenes, names of its own: all that DVC has to be told of it."""
+    """Writes three classes, grey images, no scenes, other names; returns the options that DVC needs for it."""
     names = {"mode": "L", "slices": ("camera", "velodyne"), "label_field": "kind"}
     overrides = [
         f"dataset.path={write_dataset(folder / 'mine', groups=45, **names)}",
@@ -48,14 +48,14 @@ def own_dataset(folder: Path) -> list[str]:
 
 
 def test_own_dataset_needs_no_other(clone: Project, tmp_path: Path) -> None:
-    """One command up to its export; the built-in one is not made. A model of its size trains on it."""
+    """One command exports it and trains a model of its sizes; the built-in dataset is not made."""
     overrides = own_dataset(tmp_path)
     output = clone.run("dvc", "exp", "run", *overrides, "train_unimodal@rgb").stdout
     assert stages_run(output) == ["check", "export", "train_unimodal@rgb"]
     manifest = json.loads(clone.text("data/tensors/manifest.json"))
     assert manifest["classes"] == ["ball", "cone", "cube"]
-    story = json.loads(clone.text("models/rgb/seed-51.json"))
-    assert story["architecture"]["num_logits"] == 3 and story["architecture"]["rgb_channels"] == 1
+    metadata = json.loads(clone.text("models/rgb/seed-51.json"))
+    assert metadata["architecture"]["num_logits"] == 3 and metadata["architecture"]["rgb_channels"] == 1
 
 
 def test_real_data_of_seven_classes(run_in_process: Callable[..., Project], pandaset: Path) -> None:
@@ -67,7 +67,7 @@ def test_real_data_of_seven_classes(run_in_process: Callable[..., Project], pand
         seeds=[0],
         evaluate__severities=[],
     )
-    # Two of the seven stand in no training group, which has to be said.
+    # Two of the seven occur in no training group, which the report has to mention.
     assert project.text("reports/report.md").count("has no training group") == 2
     metrics = json.loads(project.text("reports/metrics.json"))
     assert {f"test_{name}" for name in TEST_METRICS} <= metrics.keys()
@@ -76,7 +76,7 @@ def test_real_data_of_seven_classes(run_in_process: Callable[..., Project], pand
 
 
 def test_without_a_test_split(run_in_process: Callable[..., Project], tmp_path: Path) -> None:
-    """As the notebook's data: training and validation as tagged, and nothing pretends to be a test."""
+    """Like the notebook's data: training and validation groups as tagged, and no test metrics."""
     folder = write_dataset(tmp_path / "mine", splits=("train", "train", "validation"))
     project = run_in_process(dataset__path=str(folder), seeds=[0], evaluate__severities=[])
     metrics = json.loads(project.text("reports/metrics.json"))
@@ -90,7 +90,7 @@ def test_without_a_test_split(run_in_process: Callable[..., Project], tmp_path: 
 
 
 def test_kinds_of_fusion_side_by_side(run_in_process: Callable[..., Project]) -> None:
-    """Early, intermediate and late, with nets that train on and with nothing to train, all of one size."""
+    """Early, intermediate and late, also with trained networks and without weights, all of one size."""
     joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
     project = run_in_process(
         seeds=[0],
@@ -105,7 +105,7 @@ def test_kinds_of_fusion_side_by_side(run_in_process: Callable[..., Project]) ->
 
 
 def check_kinds(reports: Path, joint: list[str], late: list[str]) -> None:
-    """What a comparison of these fusions, of one size and with one seed, has to tell."""
+    """Checks the comparison of these fusions, of one size and with one seed."""
     with (reports / "comparison.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     assert [name for name in rows if rows[name]["kind"] in fusions.KINDS] == [*joint, *late]
@@ -120,8 +120,8 @@ def check_kinds(reports: Path, joint: list[str], late: list[str]) -> None:
     assert "Units of the heads' first layer" in report
 
 
-def pretend_setup(clone: Project) -> None:
-    """Lets `make` take the environment that these tests run in for its own."""
+def mark_environment_ready(clone: Project) -> None:
+    """Makes `make` use the environment of these tests instead of installing one."""
     (clone.path(".venv") / "bin").mkdir(parents=True)
     (clone.path(".venv") / "bin" / "activate").touch()
     clone.path(".venv/.ready").touch()
@@ -129,7 +129,7 @@ def pretend_setup(clone: Project) -> None:
 
 def test_the_zoos_settings() -> None:
     """All fusions, with enough seeds for claims."""
-    settings = dict(setting.split("=", 1) for setting in preset_runs.recipe("zoo"))
+    settings = dict(setting.split("=", 1) for setting in preset_runs.preset("zoo"))
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
     assert len(settings["seeds"].split(",")) > significance.LEAST_SEEDS
@@ -139,10 +139,10 @@ def test_the_zoos_settings() -> None:
 @pytest.mark.sweep
 def test_zoo(clone: Project) -> None:
     """`make zoo` trains, evaluates and compares fusions of all kinds, beside the committed run."""
-    pretend_setup(clone)
+    mark_environment_ready(clone)
     joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
-    few = f"intermediate=[{','.join(joint)}] late=[{','.join(late)}]"  # of all of them, in a fraction of the time
-    settings = f"SET=seeds=[0] network.fuse_after=2 network.match_parameters=true {few}"
+    selected = f"intermediate=[{','.join(joint)}] late=[{','.join(late)}]"  # instead of all, to save time
+    settings = f"SET=seeds=[0] network.fuse_after=2 network.match_parameters=true {selected}"
     output = clone.run("make", "zoo", settings).stdout
     assert "wrote reports/zoo/report.md" in output
     assert clone.changed_files() == []
@@ -154,13 +154,13 @@ def test_zoo(clone: Project) -> None:
     assert all(path.stat().st_size < 200_000 for path in clone.path("reports/zoo/figures").glob("*.png"))
 
 
-def test_a_recipe_leaves_the_committed_run_alone(clone: Project) -> None:
+def test_a_preset_leaves_the_committed_run_unchanged(clone: Project) -> None:
     """`make notebook` runs in a clone on the same cache, and reports beside the committed results.
 
-    With settings that this cache knows nothing trains; what training under its own gives is shown below.
+    Here with settings whose results are in the cache, so nothing trains; a test below trains with the preset's own.
     """
-    pretend_setup(clone)
-    clone.set(train__save_every_s=7)  # which nobody has committed
+    mark_environment_ready(clone)
+    clone.set(train__save_every_s=7)  # not committed
     content = YAML(typ="safe").load(clone.path("params.yaml"))
     known = []
     for setting in preset_runs.NOTEBOOK:
@@ -188,11 +188,11 @@ def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path
 
 
 @pytest.mark.sweep
-def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
-    """On a folder elsewhere, with a space in its name."""
+def test_notebook_preset(clone: Project, tmp_path: Path) -> None:
+    """On a folder outside the project, with a space in its name."""
     folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
-    pretend_setup(clone)
-    clone.set(train__epochs=7)  # which nobody has committed, and the report must not hide
+    mark_environment_ready(clone)
+    clone.set(train__epochs=7)  # not committed, which the report has to mention
     output = clone.run("make", "notebook", f"DATASET={folder}", "SET=network.hidden=[8,4]").stdout
     assert "wrote reports/notebook/report.md" in output
     assert clone.changed_files() == ["params.yaml"]
@@ -209,7 +209,7 @@ def test_notebook_recipe(clone: Project, tmp_path: Path) -> None:
         (["data/synthetic", "train.epoch=3"], "SET: Could not override 'train.epoch'"),
     ],
 )
-def test_notebook_recipe_wants_a_dataset(
+def test_notebook_preset_needs_a_dataset(
     shared_clone: Project, monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
 ) -> None:
     monkeypatch.chdir(shared_clone.folder)

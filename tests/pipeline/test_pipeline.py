@@ -1,4 +1,4 @@
-"""The pipeline as a user drives it: real DVC in real clones of one tiny run."""
+"""The pipeline as a user runs it: real DVC in real clones of one tiny run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.project import Project
 from stages.headline import TEST_METRICS
 
 MODELS = ["rgb", "lidar", "concatenation", "addition", "hadamard", "late"]
-# What a repetition may change: seconds, memory, environment, and what shows them (design: files).
+# Files that a repetition may change: those with seconds, memory or environment.
 NOT_REPEATABLE = (
     "reports/timing/",
     "reports/comparison.csv",
@@ -39,15 +39,15 @@ def headings(report: str) -> list[str]:
     return re.findall(r"^## (.+)$", report, re.M)
 
 
-def test_weights_and_their_story(shared_clone: Project) -> None:
+def test_weights_and_their_metadata(shared_clone: Project) -> None:
     for name in MODELS:
         for seed in (0, 51):
             assert shared_clone.path(f"models/{name}/seed-{seed}.safetensors").stat().st_size > 0
-            story = json.loads(shared_clone.text(f"models/{name}/seed-{seed}.json"))
-            losses = story["valid_loss"]
-            assert story["seed"] == seed and story["model"] == name
-            assert losses[story["best_epoch"] - 1] == min(losses)
-            assert len(losses) == story["recipe"]["epochs"] == (3 if name == "late" else 2)
+            metadata = json.loads(shared_clone.text(f"models/{name}/seed-{seed}.json"))
+            losses = metadata["valid_loss"]
+            assert metadata["seed"] == seed and metadata["model"] == name
+            assert losses[metadata["best_epoch"] - 1] == min(losses)
+            assert len(losses) == metadata["recipe"]["epochs"] == (3 if name == "late" else 2)
     files = {path.suffix for path in shared_clone.path("models").rglob("*") if path.is_file()}
     assert files == {".safetensors", ".json"}
 
@@ -70,7 +70,9 @@ def test_manifest_and_cache(shared_clone: Project) -> None:
     }
     assert manifest["channels"] == {"rgb": 4, "lidar": 4} and manifest["image_size"] == 32
     assert re.fullmatch("[0-9a-f]{64}", manifest["digest"])
-    assert manifest["statistics"]["rgb"]["std"][3] == 1, "alpha must never be normalised by its spread"
+    assert manifest["statistics"]["rgb"]["std"][3] == 1, (
+        "alpha must never be divided by its standard deviation"
+    )
 
 
 def test_predictions_hold_validation_and_test_rows(shared_clone: Project) -> None:
@@ -81,7 +83,7 @@ def test_predictions_hold_validation_and_test_rows(shared_clone: Project) -> Non
         assert len(table) == 2 * (6 + 14)
 
 
-def test_comparison_has_the_contracts_columns(shared_clone: Project) -> None:
+def test_comparison_has_all_columns(shared_clone: Project) -> None:
     rows = read_csv(shared_clone.path("reports/comparison.csv"))
     assert [row["model"] for row in rows] == [*MODELS, "prior", "return_count"]
     needed = "model kind seeds parameters weights_mib epoch_s peak_memory_mib latency_ms flops_m verdict"
@@ -148,7 +150,7 @@ def test_report_shows_everything(shared_clone: Project) -> None:
     assert len(rows) == 4
     assert "no GPU" in table
     assert re.search(r"^\| class prior .* the class prior +\|$", report, re.M)
-    # Two epochs on twenty samples teach nothing, and the report has to say so.
+    # Two epochs on twenty samples are too few to learn anything, and the report has to say so.
     assert "no better than the class prior" in report
     assert "can be significant" in report
     words = len(report.split("## Analysis")[1].split("## ")[0].split())
@@ -181,10 +183,7 @@ def test_another_fusion_runs_three_cheap_stages(clone: Project) -> None:
 
 
 def test_there_and_back_trains_nothing(clone: Project) -> None:
-    """The headline trains what its fusion needs; an earlier setting comes back from the run cache.
-
-    As if it had never been left.
-    """
+    """`headline` trains only what its fusion needs; the results of an earlier setting come from the run cache."""
     before = clone.text("reports/metrics.json")
     clone.set(train__learning_rate=0.0002)
     there = stages_run(clone.run("dvc", "repro", "headline").stdout)
@@ -209,24 +208,24 @@ def test_the_whole_pipeline_there_and_back(clone: Project) -> None:
         assert clone.path(f"reports/{name}").read_bytes() == reports[name]
 
 
-def test_workers_are_no_reason_to_train(clone: Project) -> None:
+def test_number_of_workers_does_not_cause_training(clone: Project) -> None:
     clone.set(train__workers=2)
     changed = json.loads(clone.run("dvc", "status", "--json").stdout)
     assert changed and changed.keys() <= {"check", "report"}
 
 
-def test_what_python_caches_is_no_reason_to_run(clone: Project) -> None:
-    """Stages depend on folders of sources, into which Python writes by default."""
+def test_pythons_cache_causes_no_run(clone: Project) -> None:
+    """Stages depend on source folders, into which Python writes its cache by default."""
     before = clone.text("dvc.lock")
     clone.run("python", "-m", "stages.check")
     assert list(clone.path("stages/lib/fusions/__pycache__").glob("*.pyc"))
-    clone.path("stages/lib/fusions/stray.pyc").touch()  # as older tools leave beside their source
+    clone.path("stages/lib/fusions/stray.pyc").touch()  # as older tools write beside the source
     assert stages_run(clone.run("dvc", "repro").stdout) == []
     assert clone.text("dvc.lock") == before
 
 
 def test_a_repetition_gives_the_same_bytes(tiny_run: Project, run_in_process: Callable[..., Project]) -> None:
-    """Everything from rendering to statistics, once by DVC and once in this process, by two workers."""
+    """Everything from rendering to statistics, once by DVC and once in this process with two workers."""
     again = output_hashes(run_in_process(figures=True, train__workers=2))
     before = output_hashes(tiny_run)
     assert again.keys() == before.keys()
@@ -235,18 +234,18 @@ def test_a_repetition_gives_the_same_bytes(tiny_run: Project, run_in_process: Ca
 
 
 def test_force_trains_anew(clone: Project) -> None:
-    """What is kept for interrupted runs and for added seeds is not what somebody wants who asks for force."""
+    """A forced run does not reuse the seeds that are kept for interrupted runs and for added seeds."""
     before = output_hashes(clone)
     again = clone.run("dvc", "repro", "--force", "--single-item", "train_intermediate@addition").stdout
-    # Nothing was kept in this copy. Now something is, of a run that DVC has recorded.
+    # This copy had no kept seeds. Now it has those of a run that DVC has recorded.
     assert list(clone.path(".scratch").rglob("seed-51.safetensors"))
     forced = clone.run("dvc", "repro", "--force", "--single-item", "train_intermediate@addition").stdout
-    for said in (again, forced):
-        assert re.findall(r"addition: seed (\d+), epoch 2/2: .* done", said) == ["0", "51"]
+    for output in (again, forced):
+        assert re.findall(r"addition: seed (\d+), epoch 2/2: .* done", output) == ["0", "51"]
     after = output_hashes(clone)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"reports/timing/train-addition.json"}
-    # By hand, and back to some of the seeds that the last run had.
+    # After a run by hand, and with a part of the last run's seeds.
     force = ("dvc", "repro", "--force", "--single-item", "train_intermediate@addition")
     clone.run("python", "-m", "stages.train", "addition")
     assert len(re.findall(r"addition: seed \d+, epoch 2/2: .* done", clone.run(*force).stdout)) == 2
@@ -259,8 +258,8 @@ def test_forced_repetition_of_everything(clone: Project) -> None:
     clone.set(train__workers=2)
     before = output_hashes(clone)
     clone.run("dvc", "repro", "-f")
-    said = clone.run("dvc", "repro", "-f").stdout
-    assert len(re.findall(r"^\w+: seed \d+, epoch .* done$", said, re.M)) == 2 * len(MODELS)
+    output = clone.run("dvc", "repro", "-f").stdout
+    assert len(re.findall(r"^\w+: seed \d+, epoch .* done$", output, re.M)) == 2 * len(MODELS)
     after = output_hashes(clone)
     assert before.keys() == after.keys()
     changed = {name for name in before if before[name] != after[name]}
@@ -268,7 +267,7 @@ def test_forced_repetition_of_everything(clone: Project) -> None:
 
 
 def output_hashes(project: Project) -> dict[str, str]:
-    """A hash for every file that the pipeline wrote."""
+    """A hash of every file that the pipeline wrote."""
     files = [
         path
         for folder in ("data", "models", "reports")
@@ -298,7 +297,7 @@ def test_plots_show_every_models_curves(shared_clone: Project, tmp_path: Path) -
 
 
 def test_a_model_can_be_added_and_nothing_else_trains(clone: Project) -> None:
-    """A file in fusions/ and a name in params.yaml: no other place to edit."""
+    """A file in fusions/ and a name in params.yaml: no other edit is needed."""
     source = clone.text("stages/lib/fusions/addition.py")
     source = source.replace("class Addition", "class HalfSum").replace("rgb + lidar\n", "(rgb + lidar) / 2\n")
     clone.path("stages/lib/fusions/half_sum.py").write_text(source)
@@ -306,7 +305,7 @@ def test_a_model_can_be_added_and_nothing_else_trains(clone: Project) -> None:
     target = "evaluate_intermediate@half_sum"
     ran = stages_run(clone.run("dvc", "repro", target).stdout)
     assert ran == ["check", "train_intermediate@half_sum", target]
-    # What is left to do is to compare and to report.
+    # Only comparison and report remain.
     assert json.loads(clone.run("dvc", "status", "--json").stdout).keys() == {"compare", "report"}
 
 

@@ -1,4 +1,4 @@
-"""Training that is killed, in every way, and goes on; and what else must not change a single bit."""
+"""Training that is killed in several ways and resumed; and other changes that must not change a single bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAGE = ["python", "-m", "stages.train", "addition"]
 TARGET = "train_intermediate@addition"
 DVC = ["dvc", "repro", TARGET]
 COMMANDS = {"stage": STAGE, "dvc": DVC}
-# What DVC says of a lock file that it was killed over, and what brings it back.
+# DVC's error about a lock file that it was killed while writing, and the command that restores the file.
 CUT_OFF = "dvc.lock' "
 RESTORE = ["python", "-m", "scripts.restore_lock"]
 KILLS = 20
@@ -38,9 +38,9 @@ EPOCHS = 20  # of the long run: two seconds
 
 @pytest.fixture(scope="module")
 def long_run(tiny_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The tiny run, with training long enough to be hit, and every epoch saved.
+    """The tiny run, with training long enough to be killed, and every epoch saved.
 
-    By one worker: each further one costs the seconds in which it imports PyTorch.
+    With one worker, since each further one takes seconds to import PyTorch.
     """
     project = clone_of(tiny_run, tmp_path_factory.mktemp("long") / "clone")
     project.set(train__epochs=EPOCHS, train__save_every_s=0.0, seeds=[0, 51, 52])
@@ -50,19 +50,19 @@ def long_run(tiny_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
 
 
 def results(project: Project, name: str = "addition") -> dict[str, str]:
-    """Hashes of all that a training stage writes, without what the clock says."""
+    """Hashes of all files that a training stage writes, without the measured times."""
     files = [*sorted(project.path(f"models/{name}").iterdir()), project.path(f"reports/history/{name}.csv")]
     return {str(f.relative_to(project.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def forget(project: Project) -> None:
-    """As if nothing had been trained since the last commit."""
+    """Removes all results of training since the last commit."""
     project.run("rm", "-rf", ".scratch", "models/addition", "reports/history/addition.csv", ".dvc/cache/runs")
     project.run("git", "checkout", "--quiet", "dvc.lock")
 
 
 def stage_of(process: subprocess.Popen[str]) -> psutil.Process | None:
-    """The training stage among them."""
+    """The training stage among a process and its descendants."""
     return next((p for p in family(process) if is_stage(p)), None)
 
 
@@ -96,7 +96,7 @@ def kill_worker(process: subprocess.Popen[str]) -> bool:
 
 
 def interrupt_all(process: subprocess.Popen[str]) -> bool:
-    """What Ctrl-C does: a signal to every process of the terminal."""
+    """Sends a signal to every process of the terminal, as Ctrl-C does."""
     os.killpg(process.pid, signal.SIGINT)
     return True
 
@@ -106,8 +106,8 @@ def kill_first(process: subprocess.Popen[str]) -> bool:
     return True
 
 
-# What is run, and how it is hit; the answer is whether there was something to hit.
-HITS: list[tuple[str, Callable[[subprocess.Popen[str]], bool]]] = [
+# The command, and the function that kills or interrupts it and returns whether there was a process.
+KILL_METHODS: list[tuple[str, Callable[[subprocess.Popen[str]], bool]]] = [
     ("stage", kill_first),
     ("stage", kill_worker),
     ("stage", interrupt_all),
@@ -122,23 +122,23 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_killed_in_every_way(long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run goes on where the last one was killed, and the end is the same to the bit."""
+    """Each run resumes where the last one was killed, and the results have the same bits."""
     project = clone_of(long_run, tmp_path / "clone")
-    # Which DVC has not seen, and can't have from its cache.
+    # Settings that DVC has not run, so their results are not in its cache.
     project.set(train__epochs=60, seeds=[0, 51])
     forget(project)
-    for name, hit in HITS:
-        project.set(train__workers=2 if hit is kill_worker else 1)
+    for name, kill in KILL_METHODS:
+        project.set(train__workers=2 if kill is kill_worker else 1)
         process = start(project, COMMANDS[name])
         last = max((path.stat().st_mtime_ns for path in states(project)), default=0)
         assert wait_for_state(project, last), "an unfinished seed leaves a state"
         processes = family(process)
-        assert process.poll() is None and hit(process)
+        assert process.poll() is None and kill(process)
         output, _ = process.communicate(timeout=120)
         assert "Traceback" not in output, output
         wait_until_gone(processes)
-    said = project.run(*STAGE).stdout
-    assert re.search(r"^addition: seed \d+, epoch [1-9]\d*/60: .*, going on from here$", said, re.M)
+    output = project.run(*STAGE).stdout
+    assert re.search(r"^addition: seed \d+, epoch [1-9]\d*/60: .*, resuming from here$", output, re.M)
     assert not states(project), "a finished seed keeps no state"
     assert not list(project.path(".scratch").rglob("*.tmp"))
     resumed = results(project)
@@ -161,18 +161,18 @@ def test_killed_at_random_points(long_run: Project, tmp_path: Path) -> None:
     forget(project)
     expected = found[0]
     assert found == [expected, expected]
-    chance = random.Random(7)
-    hits = 0
-    while hits < KILLS:
-        name, hit = HITS[hits % len(HITS)]
+    generator = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        name, kill = KILL_METHODS[kills % len(KILL_METHODS)]
         process = start(project, COMMANDS[name])
-        # The interpreter's own first moments are nobody's but its own. Most of a run is start-up; half of the hits
-        # fall into the time of training.
-        first_s = 0.4 * full_s[name] if chance.random() < 0.5 else 0.3
-        time.sleep(chance.uniform(first_s, full_s[name]))
+        # Not while the interpreter itself starts. Most of a run is start-up, so half of the kills happen during
+        # training.
+        first_s = 0.4 * full_s[name] if generator.random() < 0.5 else 0.3
+        time.sleep(generator.uniform(first_s, full_s[name]))
         processes = family(process)
         if process.poll() is None:
-            hits += hit(process)
+            kills += kill(process)
         output, _ = process.communicate(timeout=120)
         assert "Traceback" not in output, output
         wait_until_gone(processes)
@@ -185,7 +185,7 @@ def test_killed_at_random_points(long_run: Project, tmp_path: Path) -> None:
 
 
 def test_a_lock_file_cut_off_loses_nothing(clone: Project) -> None:
-    """As where DVC was killed while it wrote dvc.lock: `make repro` begins with what brings it back."""
+    """As if DVC was killed while it wrote dvc.lock; `make repro` begins with the command that restores the file."""
     assert clone.run(*RESTORE).stdout == ""
     clone.set(train__epochs=3)
     clone.run(*DVC)
@@ -194,8 +194,8 @@ def test_a_lock_file_cut_off_loses_nothing(clone: Project) -> None:
     content = lock.read_bytes()
     lock.write_bytes(content[: content.index(b"hash:", len(content) // 2) + 2])
     assert CUT_OFF in clone.run(*DVC, check=False).stdout
-    said = clone.run(*RESTORE).stdout.splitlines()
-    assert len(said) == 1 and said[0].startswith("dvc.lock: DVC cannot read it")
+    output = clone.run(*RESTORE).stdout.splitlines()
+    assert len(output) == 1 and output[0].startswith("dvc.lock: DVC cannot read it")
     assert clone.changed_files() == ["params.yaml"]
     clone.run("rm", "-rf", ".scratch")
     assert "Running stage 'train" not in clone.run(*DVC).stdout
@@ -211,7 +211,7 @@ def test_make_repro_begins_with_the_lock_file() -> None:
 def test_wherever_a_lock_file_is_cut_off(
     clone: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """DVC reads what is left, or it is restored; without a committed one it goes."""
+    """DVC reads the rest of the file, or the file is restored; without a committed one it is removed."""
     monkeypatch.chdir(clone.folder)
     committed = clone.path("dvc.lock").read_bytes()
     lengths = [0, 5, *range(20, len(committed), len(committed) // 12)]
@@ -243,7 +243,7 @@ def test_a_run_that_dvc_never_recorded_is_only_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As where DVC was killed after the stage's end: all seeds are finished, so none is trained again."""
+    """As if DVC was killed after the end of the stage: all seeds are finished, so none is trained again."""
     project = clone_of(long_run, tmp_path / "clone")
     forget(project)
     monkeypatch.chdir(project.folder)
@@ -255,13 +255,13 @@ def test_a_run_that_dvc_never_recorded_is_only_written(
     train.main(["addition"])
     assert "epoch" not in capsys.readouterr().err
     assert results(project) == expected
-    # Once DVC has recorded it, the same run is only started by force.
+    # Once DVC has recorded it, the same run starts only when forced.
     later_s = time.time() + 100
     os.utime(project.path("dvc.lock"), (later_s, later_s))
     train.main(["addition"])
     assert capsys.readouterr().err.count(f"epoch {EPOCHS}/{EPOCHS}") == 3
     assert results(project) == expected
-    # By hand, nobody waits for the results of the run before.
+    # A run by hand does not reuse the results of the run before.
     monkeypatch.delenv("DVC_STAGE")
     for _ in range(2):
         train.main(["addition"])
@@ -269,14 +269,14 @@ def test_a_run_that_dvc_never_recorded_is_only_written(
 
 
 def states(project: Project) -> list[Path]:
-    """What unfinished seeds go on from."""
+    """The files from which unfinished seeds resume."""
     return list(project.path(".scratch").rglob("*.run.safetensors"))
 
 
 def wait_for_state(project: Project, last_ns: int = 0) -> list[Path]:
-    """The states, once there is one that is newer."""
+    """Waits for a newer state; returns all states."""
     for _ in range(1200):
-        with suppress(FileNotFoundError):  # replaced this very moment
+        with suppress(FileNotFoundError):  # being replaced
             found = states(project)
             if any(path.stat().st_mtime_ns > last_ns for path in found):
                 return found
@@ -285,7 +285,7 @@ def wait_for_state(project: Project, last_ns: int = 0) -> list[Path]:
 
 
 def start_endless(long_run: Project, folder: Path, command: list[str]) -> subprocess.Popen[str]:
-    """A run of two workers that only a hit ends, past its first saved epoch."""
+    """Starts a run of two workers that only ends when killed; returns after its first saved epoch."""
     project = clone_of(long_run, folder)
     forget(project)
     project.set(train__epochs=10_000, train__workers=2)
@@ -305,7 +305,7 @@ def test_orphans_stop_by_themselves(long_run: Project, tmp_path: Path) -> None:
     process.communicate()
 
 
-def test_another_configuration_is_never_picked_up(
+def test_no_run_resumes_another_configuration(
     long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = clone_of(long_run, tmp_path / "clone")
@@ -352,7 +352,7 @@ def test_added_seeds_train_alone(
     old = results(project)
     times = {path: path.stat().st_mtime_ns for path in project.path(".scratch").rglob("seed-*.safetensors")}
     later_s = time.time() + 1
-    os.utime(project.path("dvc.lock"), (later_s, later_s))  # as where DVC has recorded the run
+    os.utime(project.path("dvc.lock"), (later_s, later_s))  # as if DVC had recorded the run
     project.set(seeds=[0, 53, 51, 52])
     capsys.readouterr()
     train.main(["addition"])
@@ -366,7 +366,7 @@ def test_added_seeds_train_alone(
 @pytest.mark.sweep
 @pytest.mark.parametrize("workers", [2, 4])
 def test_number_of_workers_changes_nothing(long_run: Project, tmp_path: Path, workers: int) -> None:
-    """Weights, stories, histories; test_pipeline shows it of the whole pipeline with two."""
+    """Weights, metadata, histories; test_pipeline shows the same for the whole pipeline with two workers."""
     project = clone_of(long_run, tmp_path / "clone")
     expected = results(project)
     forget(project)
@@ -379,9 +379,9 @@ def test_temporary_copy_gives_the_same(
     long_run: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = clone_of(long_run, tmp_path / "clone")
-    setting = ["-S", "train.batch_size=4"]  # which DVC has not seen
-    said = project.run("dvc", "exp", "run", "--temp", "--name", "copied", *setting, TARGET)
-    assert "stages.train addition" in said.stdout
+    setting = ["-S", "train.batch_size=4"]  # settings that DVC has not run
+    output = project.run("dvc", "exp", "run", "--temp", "--name", "copied", *setting, TARGET)
+    assert "stages.train addition" in output.stdout
     project.run("dvc", "exp", "apply", "copied")
     copied = results(project)
     monkeypatch.chdir(project.folder)
@@ -390,7 +390,7 @@ def test_temporary_copy_gives_the_same(
 
 
 def limit_file_size(num_bytes: int) -> Callable[[], None]:
-    """Makes a process's files end there, as a full disk does."""
+    """Limits the size of a process's files, like a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
@@ -399,7 +399,7 @@ def test_full_disk(long_run: Project, tmp_path: Path, monkeypatch: pytest.Monkey
     expected = results(project)
     forget(project)
     project.set(train__workers=1)
-    # Else Python itself would leave half a compiled module where the disk is full, and stumble over it later.
+    # Otherwise Python itself writes incomplete compiled modules and fails on them later.
     project.run("python", "-m", "compileall", "-q", "stages")
     process = start(project, STAGE, preexec_fn=limit_file_size(5_000))
     output, _ = process.communicate(timeout=120)
@@ -413,11 +413,11 @@ def test_full_disk(long_run: Project, tmp_path: Path, monkeypatch: pytest.Monkey
     assert results(project) == expected
 
 
-def test_numerical_fault_names_its_place_and_keeps_other_seeds(long_run: Project, tmp_path: Path) -> None:
+def test_numerical_error_names_its_batch_and_keeps_other_seeds(long_run: Project, tmp_path: Path) -> None:
     project = clone_of(long_run, tmp_path / "clone")
     forget(project)
     source = project.path("stages/lib/fusions/addition.py")
-    # Seed 51 alone meets a NaN, in its third epoch (a forward pass also validates: 3 + 1 batches each).
+    # Only seed 51 gets a NaN, in its third epoch of three training batches each.
     text = source.read_text()
     for part, faulty in {
         "from torch import Tensor": "import torch\nfrom torch import Tensor",
@@ -457,19 +457,19 @@ def test_dask_cluster_gives_the_same(long_run: Project, tmp_path: Path, workers:
     forget(project)
     scheduler = start_cluster(project, tmp_path, workers)
     project.set(train__backend="dask", train__scheduler=scheduler)
-    said = project.run(*STAGE).stdout
+    output = project.run(*STAGE).stdout
     assert results(project) == expected
-    assert re.search(rf"seed \d+, epoch {EPOCHS}/{EPOCHS}", said), "progress comes from the workers"
+    assert re.search(rf"seed \d+, epoch {EPOCHS}/{EPOCHS}", output), "progress comes from the workers"
     assert '"backend": "dask"' in project.text("reports/timing/train-addition.json")
 
 
 def start_cluster(project: Project, folder: Path, workers: int) -> str:
-    """The scheduler's address."""
+    """Starts scheduler and workers; returns the scheduler's address."""
     file = folder / "scheduler.json"
     command = ["dask", "scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1"]
     start(project, [*command, "--scheduler-file", str(file)])
     worker = ["dask", "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
-    for _ in range(workers):  # they wait for the file
+    for _ in range(workers):  # they wait for the scheduler's file
         start(project, [*worker, "--local-directory", str(folder)])
     for _ in range(600):
         if file.exists() and file.stat().st_size:
@@ -479,14 +479,14 @@ def start_cluster(project: Project, folder: Path, workers: int) -> str:
 
 
 def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_SCHEDULER_ANSWERS_WITHIN", "1s")
+    monkeypatch.setattr(parallel, "_SCHEDULER_TIMEOUT", "1s")
     workers = parallel.Workers("dask", "tcp://127.0.0.1:9", 1, 1)
     with pytest.raises(UserError, match=r"train\.scheduler: no Dask scheduler at tcp://127\.0\.0\.1:9 "):
         parallel.train("addition", lambda **_: None, [0], workers)
 
 
 def test_traced_networks_train(long_run: Project, tmp_path: Path) -> None:
-    """torch.compile's path, with the backend that needs no compiler."""
+    """With torch.compile, by the backend that needs no compiler."""
     project = clone_of(long_run, tmp_path / "clone")
     plain = losses(project)
     project.set(train__compile="aot_eager", train__workers=1, seeds=[0])
@@ -500,10 +500,10 @@ def losses(project: Project) -> list[float]:
 
 
 def test_training_starts_in_seconds(shared_clone: Project) -> None:
-    """What a training stage imports; `python -X importtime` tells the rest."""
-    said = shared_clone.run(
+    """Training imports no slow library that it does not need."""
+    output = shared_clone.run(
         "python", "-X", "importtime", "-c", "import stages.train, stages.train_late"
     ).stdout
-    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in said.splitlines() if "|" in line}
+    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in output.splitlines() if "|" in line}
     assert "torch" in imported
     assert not imported & {"pandas", "matplotlib", "fiftyone", "sklearn", "scipy", "distributed", "dask"}

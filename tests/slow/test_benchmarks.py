@@ -14,7 +14,7 @@ import torch
 from support.project import ROOT
 from torch import nn
 
-from benchmarks import notebook, train
+from benchmarks import hardware, notebook
 
 LIMIT_S = 300  # of each; on two cores of a processor without AVX-512 they take a third of that
 
@@ -57,12 +57,12 @@ def test_train(tmp_path: Path) -> None:
 def test_the_peak_is_found_in_moments() -> None:
     """Also of a precision that the processor has no instructions for."""
     started_s = time.monotonic()
-    assert all(train.peak_gflops(precision, threads=1) > 0 for precision in ("float32", "bfloat16"))
+    assert all(hardware.peak_gflops(precision, threads=1) > 0 for precision in ("float32", "bfloat16"))
     assert time.monotonic() - started_s < 30
 
 
 def test_notebook_trains_its_own_networks() -> None:
-    """The yardstick's networks have the notebook's sizes, so that its work is the engine's."""
+    """The reference's networks have the notebook's sizes, as this project's have."""
     nets: dict[str, nn.Module] = {}
     with torch.device("meta"):
         for name in notebook.MODELS:
@@ -96,4 +96,4 @@ def test_claims(tmp_path: Path) -> None:
     assert figures["power_3_points_alone"]["10"] > 0.4
     assert figures["power_3_points"]["10"] > 0.2 and figures["power_3_points"]["6"] == 0
     assert all(share > 0.8 for row in figures["coverage"].values() for share in row.values())
-    assert "| same strategy twice " in said and "| scenes dominate " in said
+    assert "| same model twice " in said and "| scenes dominate " in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 
 NOTEBOOK = Architecture(
     rgb_channels=4,

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.models import devices, inference, networks
-from stages.lib.models.networks import Architecture
+from stages.lib.models.architecture import Architecture
 from stages.lib.training import loop, parallel
 from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.inputs import CachedLogits
@@ -29,7 +29,7 @@ from stages.lib.training.state import TrainState
 
 CPU = torch.device("cpu")
 SIZES = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
-RECIPE = TrainConfig(
+CONFIG = TrainConfig(
     epochs=3,
     batch_size=4,
     learning_rate=0.01,
@@ -44,14 +44,14 @@ RECIPE = TrainConfig(
 
 
 class RandomInputs:
-    """Pictures and rasters without meaning; 10 samples, so that the last batch of 4 is short."""
+    """Random images and rasters; 10 samples, so that the last batch of 4 is short."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._rgb = torch.rand(10, 4, 16, 16, generator=generator)
         self._lidar = torch.rand(10, 4, 16, 16, generator=generator)
         self.labels = torch.arange(10) % 2
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     def __len__(self) -> int:
         return 10
@@ -60,7 +60,7 @@ class RandomInputs:
         return self
 
     def batch(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
-        self.asked.append(list(indices))
+        self.batches.append(list(indices))
         return self._rgb[list(indices)], self._lidar[list(indices)]
 
     def black(self) -> Tensor:
@@ -69,11 +69,11 @@ class RandomInputs:
 
 def trained(
     seed: int,
-    recipe: TrainConfig = RECIPE,
+    config: TrainConfig = CONFIG,
     name: str = "addition",
     *,
-    on_epoch: Callable[[TrainState], None] = lambda run: None,
-    run: TrainState | None = None,
+    on_epoch: Callable[[TrainState], None] = lambda state: None,
+    state: TrainState | None = None,
 ) -> TrainState:
     devices.prepare_process(threads=1)
     network = loop.seeded_build(lambda: networks.build(name, SIZES), seed)
@@ -81,11 +81,11 @@ def trained(
         network,
         RandomInputs(1),
         RandomInputs(2),
-        recipe=recipe,
+        config=config,
         seed=seed,
         device=CPU,
         on_epoch=on_epoch,
-        run=run,
+        state=state,
     )
 
 
@@ -99,8 +99,8 @@ def assert_same(first: TrainState, second: TrainState) -> None:
 @pytest.mark.parametrize("seed", [0, 51])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_same_seed_same_bits(seed: int, precision: str) -> None:
-    recipe = replace(RECIPE, precision=precision)
-    assert_same(trained(seed, recipe), trained(seed, recipe))
+    config = replace(CONFIG, precision=precision)
+    assert_same(trained(seed, config), trained(seed, config))
 
 
 def test_another_seed_changes_weights_and_order() -> None:
@@ -111,9 +111,15 @@ def test_another_seed_changes_weights_and_order() -> None:
         inputs = RandomInputs(1)
         network = loop.seeded_build(lambda: networks.build("rgb", SIZES), 5)
         loop.fit(
-            network, inputs, RandomInputs(2), recipe=RECIPE, seed=seed, device=CPU, on_epoch=lambda e: None
+            network,
+            inputs,
+            RandomInputs(2),
+            config=CONFIG,
+            seed=seed,
+            device=CPU,
+            on_epoch=lambda state: None,
         )
-        orders.append(inputs.asked[:3])
+        orders.append(inputs.batches[:3])
     assert orders[0] != orders[1]
     assert sorted(index for indices in orders[0] for index in indices) == list(range(10)), (
         "an epoch is every sample once"
@@ -121,7 +127,7 @@ def test_another_seed_changes_weights_and_order() -> None:
 
 
 def test_initial_weights_pair_by_seed() -> None:
-    """Every strategy starts from the same encoders under the same seed."""
+    """Every fusion starts from the same encoders under the same seed."""
     nets = [
         loop.seeded_build(lambda name=name: networks.build(name, SIZES), 7)
         for name in ("addition", "hadamard")
@@ -131,18 +137,18 @@ def test_initial_weights_pair_by_seed() -> None:
 
 
 def test_best_epoch_is_kept() -> None:
-    outcome = trained(3, replace(RECIPE, epochs=8, learning_rate=0.05))
-    losses = [epoch.valid_loss for epoch in outcome.history]
-    assert outcome.best_epoch == losses.index(min(losses)) + 1
+    state = trained(3, replace(CONFIG, epochs=8, learning_rate=0.05))
+    losses = [epoch.valid_loss for epoch in state.history]
+    assert state.best_epoch == losses.index(min(losses)) + 1
     network = networks.build("addition", SIZES)
-    network.load_state_dict(outcome.best)
+    network.load_state_dict(state.best)
     inputs = RandomInputs(2)
     logits = inference.predict(network.to(memory_format=torch.channels_last), inputs, 4, CPU)
     assert mean_loss(logits, inputs.labels) == pytest.approx(min(losses), abs=1e-6)
 
 
 def test_losses_are_means_per_sample() -> None:
-    """A mean of batch means would weigh the last, short batch double."""
+    """A mean of batch means would give the last, short batch too much weight."""
     inputs = CachedLogits(
         torch.zeros(5, 1), torch.tensor([[0.0], [0.0], [0.0], [0.0], [5.0]]), torch.zeros(5, dtype=int)
     )
@@ -170,13 +176,13 @@ def mean_loss(logits: Tensor, labels: Tensor) -> float:
 
 
 def test_schedules() -> None:
-    one_cycle = [learning_rate_at(step, 100, RECIPE) for step in range(100)]
+    one_cycle = [learning_rate_at(step, 100, CONFIG) for step in range(100)]
     assert max(one_cycle) == pytest.approx(0.01, rel=0.05)
     assert one_cycle.index(max(one_cycle)) == 30
     assert one_cycle[0] < 0.001 and one_cycle[-1] < 0.0001
-    cosine = [learning_rate_at(step, 100, replace(RECIPE, schedule="cosine")) for step in range(100)]
+    cosine = [learning_rate_at(step, 100, replace(CONFIG, schedule="cosine")) for step in range(100)]
     assert cosine[0] == 0.01 and cosine[50] == pytest.approx(0.005) and cosine[-1] < 0.0001
-    constant = replace(RECIPE, schedule="constant")
+    constant = replace(CONFIG, schedule="constant")
     assert {learning_rate_at(step, 100, constant) for step in range(100)} == {0.01}
 
 
@@ -189,13 +195,13 @@ def test_frozen_nets_stay_frozen() -> None:
 
 def test_divergence_is_an_error() -> None:
     with pytest.raises(loop.Diverged, match=r"^epoch 1, batch \d of 3: the training loss is (nan|inf)"):
-        trained(0, replace(RECIPE, learning_rate=1e30, schedule="constant"))
+        trained(0, replace(CONFIG, learning_rate=1e30, schedule="constant"))
     with pytest.raises(loop.Diverged, match=r"^epoch \d, batch \d of 3: the training loss explodes"):
-        trained(0, replace(RECIPE, learning_rate=10.0, schedule="constant", epochs=20))
+        trained(0, replace(CONFIG, learning_rate=10.0, schedule="constant", epochs=20))
 
 
 def test_no_memory_is_an_error() -> None:
-    class Greedy(RandomInputs):
+    class TooLarge(RandomInputs):
         def batch(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
             torch.empty(2**60)
             return super().batch(indices)
@@ -203,17 +209,17 @@ def test_no_memory_is_an_error() -> None:
     with pytest.raises(loop.OutOfMemory, match=r"^epoch 1, batch 1 of 3$"):
         loop.fit(
             networks.build("rgb", SIZES),
-            Greedy(1),
+            TooLarge(1),
             RandomInputs(2),
-            recipe=RECIPE,
+            config=CONFIG,
             seed=0,
             device=CPU,
-            on_epoch=lambda run: None,
+            on_epoch=lambda state: None,
         )
 
 
-EVERYTHING = replace(
-    RECIPE,
+ALL_OPTIONS = replace(
+    CONFIG,
     epochs=5,
     weight_decay=0.1,
     clip_norm=0.5,
@@ -222,27 +228,27 @@ EVERYTHING = replace(
 )
 
 
-@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=5), EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("config", [replace(CONFIG, epochs=5), ALL_OPTIONS], ids=["plain", "all options"])
 @pytest.mark.parametrize("name", ["addition", "lidar", "mmtm", "late_finetuned"])
-def test_interrupted_run_ends_the_same(name: str, recipe: TrainConfig, tmp_path: Path) -> None:
-    """Stopped after every epoch, written, read in another network, continued."""
-    expected = trained(3, recipe, name)
-    files = Scratch(tmp_path)
-    for epoch in range(1, recipe.epochs):
+def test_interrupted_training_ends_the_same(name: str, config: TrainConfig, tmp_path: Path) -> None:
+    """Training that is stopped after every epoch and resumed in another network."""
+    expected = trained(3, config, name)
+    scratch = Scratch(tmp_path)
+    for epoch in range(1, config.epochs):
 
-        def stop(run: TrainState, epoch: int = epoch) -> None:
-            files.save(3, run)
-            if len(run.history) == epoch:
+        def stop(state: TrainState, epoch: int = epoch) -> None:
+            scratch.save(3, state)
+            if len(state.history) == epoch:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            trained(3, recipe, name, on_epoch=stop, run=files.load(3))
-        assert len(files.load(3).history) == epoch
-    last = trained(3, recipe, name, run=files.load(3))
+            trained(3, config, name, on_epoch=stop, state=scratch.load(3))
+        assert len(scratch.load(3).history) == epoch
+    last = trained(3, config, name, state=scratch.load(3))
     assert_same(last, expected)
 
 
-def test_each_part_of_the_recipe_matters() -> None:
+def test_each_part_of_the_config_matters() -> None:
     plain = trained(3).history
     for change in (
         {"weight_decay": 0.5},
@@ -252,12 +258,12 @@ def test_each_part_of_the_recipe_matters() -> None:
         {"augment": Augmentation("none", 2, 0.0)},
         {"augment": Augmentation("none", 0, 0.5)},
     ):
-        assert trained(3, replace(RECIPE, **change)).history != plain, change
+        assert trained(3, replace(CONFIG, **change)).history != plain, change
 
 
 def test_without_decay_it_is_adam() -> None:
-    """The notebook's optimizer, bit for bit."""
-    recipe = replace(RECIPE, epochs=1, schedule="constant")
+    """The same bits as with the notebook's optimizer."""
+    config = replace(CONFIG, epochs=1, schedule="constant")
     devices.prepare_process(threads=1)
     network = loop.seeded_build(lambda: networks.build("addition", SIZES), 3)
     network.to(memory_format=torch.channels_last)
@@ -269,17 +275,17 @@ def test_without_decay_it_is_adam() -> None:
             network(rgb, lidar)[:, 0], inputs.labels[indices].float()
         ).backward()
         optimizer.step()
-    run = trained(3, recipe)
+    state = trained(3, config)
     for name, weight in network.state_dict().items():
-        assert torch.equal(weight, run.best[name]), name
+        assert torch.equal(weight, state.best[name]), name
 
 
 def test_patience() -> None:
-    recipe = replace(RECIPE, epochs=50, learning_rate=0.1, schedule="constant", patience=2)
-    run = trained(3, recipe)
-    losses = [epoch.valid_loss for epoch in run.history]
-    assert len(losses) < 50 and len(losses) == run.best_epoch + 2
-    assert losses[run.best_epoch - 1] == min(losses)
+    config = replace(CONFIG, epochs=50, learning_rate=0.1, schedule="constant", patience=2)
+    state = trained(3, config)
+    losses = [epoch.valid_loss for epoch in state.history]
+    assert len(losses) < 50 and len(losses) == state.best_epoch + 2
+    assert losses[state.best_epoch - 1] == min(losses)
 
 
 def test_class_weights() -> None:
@@ -290,34 +296,36 @@ def test_class_weights() -> None:
     assert float(weights[labels].mean()) == pytest.approx(1)
 
 
-def test_slow_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one line, measured on the spot, and training goes on."""
+def test_slow_bfloat16_gives_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, from a measurement; training continues."""
     started_s = time.monotonic()
     assert devices.bfloat16_ratio() > 0
-    # Less than a second where nothing else runs; tests run side by side.
+    # Less than a second on an idle machine; but tests run in parallel.
     assert time.monotonic() - started_s < 10
     for ratio, lines in ((3.4, 1), (0.6, 0)):
         monkeypatch.setattr(devices, "bfloat16_ratio", lambda ratio=ratio: ratio)
         devices.warn_if_slow("bfloat16", CPU)
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == lines
+        output = capsys.readouterr().err.splitlines()
+        assert len(output) == lines
     devices.warn_if_slow("float32", CPU)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(devices, "bfloat16_ratio", lambda: 3.4)
     devices.warn_if_slow("bfloat16", CPU)
-    said = capsys.readouterr().err
-    assert "train.precision is bfloat16" in said and "3.4 times" in said
+    output = capsys.readouterr().err
+    assert "train.precision is bfloat16" in output and "3.4 times" in output
 
 
 def test_workers() -> None:
     train = params.load(ROOT / "params.yaml").train
 
     def count(setting: int | str, num_seeds: int, device: str = "cpu") -> int:
-        return parallel.chosen(replace(train, workers=setting), num_seeds, torch.device(device)).count
+        return parallel.choose_workers(replace(train, workers=setting), num_seeds, torch.device(device)).count
 
     assert count("auto", 1) == 1
     assert count(3, 8) == 3
     assert count(8, 2) == 2
     assert count("auto", 8, "cuda") == 1
     with pytest.raises(UserError, match=r"train\.scheduler"):
-        parallel.chosen(replace(train, backend="dask"), 1, CPU)
+        parallel.choose_workers(replace(train, backend="dask"), 1, CPU)

@@ -1,4 +1,4 @@
-"""Baselines that look at no picture and no raster: the least that a network has to beat.
+"""Baselines that use neither images nor rasters: every network must be better.
 
 N, M = samples;  D = features;  K = logits: 1 for two classes, else one per class
 """
@@ -11,15 +11,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-# A class without a training sample would get probability 0 from a baseline, and one such sample in the
-# test split an infinite loss; baselines treat it as if it had been seen half a time.
+# A baseline would give probability 0 to a class without training samples, and one such sample in the test split would
+# make the loss infinite; baselines count such a class as half a training sample.
 _UNSEEN_CLASS_SAMPLES = 0.5
 
 
 def prior_logits(
     labels: Int[np.ndarray, "N"], num_classes: int, num_samples: int
 ) -> Float[np.ndarray, "M K"]:
-    """Logits of always predicting the class frequencies of `labels`, for M = num_samples rows."""
+    """Logits of the class frequencies of `labels`, the same for each of M = num_samples rows."""
     counts = np.maximum(np.bincount(labels, minlength=num_classes), _UNSEEN_CLASS_SAMPLES)
     logits = np.log(counts / counts.sum())
     row = logits[1:] - logits[:1] if num_classes == 2 else logits
@@ -32,7 +32,7 @@ def return_count_logits(
     features: Float[np.ndarray, "M D"],
     num_classes: int,
 ) -> Float[np.ndarray, "M K"]:
-    """Logits of a logistic regression on trivial features, such as the number of returns."""
+    """Logits of a logistic regression on simple features, such as the number of returns."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(train, labels)
     log_probability = model.predict_log_proba(features)

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, weights, operations, latency."""
+"""The cost of a model: parameters, size of the weights, operations, latency."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.evaluation.results import Cost
 from stages.lib.models import devices, networks
-from stages.lib.models.networks import Architecture, LateNet
+from stages.lib.models.architecture import Architecture
+from stages.lib.models.networks import FusionNet
 
 _WARM_UP = 3
 _REPETITIONS = 50
-# A slow network is timed less often: its passes are long enough for few of them to give a steady median.
+# A slow network is timed less often: for long passes, few of them give a stable median.
 _FEWEST, _ENOUGH_S = 7, 1.0
 
-# The counter's hook would import torch.compile's front end, more than a second in every process, only to ask it to
-# leave the hook alone; here it hears that this has been done.
+# The counter's hook imports torch.compile's front end, more than a second in every process, only to exclude itself
+# from compiling. With this attribute set, it takes that as done.
 _hook = inspect.unwrap(flop_counter._FlopCounterMode.__torch_dispatch__)
 _hook.__dynamo_disable = _hook
 
 
-def count(network: nn.Module, sizes: Architecture) -> Cost:
-    """The costs that need no clock; of a late model, its two nets included.
+def count(network: FusionNet, sizes: Architecture) -> Cost:
+    """The costs that do not depend on the machine; of a late fusion, its two networks included.
 
-    Trainable parameters are those that this model's own training changed: of a late one over frozen nets, its head.
+    Trainable parameters are those that this model's own training changes: over frozen networks, the head's.
     """
-    trained = network.trained if isinstance(network, LateNet) else network
     num_bytes = sum(weight.numel() * weight.element_size() for weight in network.parameters())
-    # With gradients, and attention as plain products: the counter knows no fused kernels.
+    # With gradients, and attention as plain products: the counter does not know fused kernels.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         network(*_sample(sizes, torch.device("cpu")))
     return Cost(
         parameters=networks.count_parameters(network),
-        trainable_parameters=networks.count_parameters(trained),
+        trainable_parameters=networks.count_parameters(network.own_weights),
         weights_mib=num_bytes / 2**20,
         flops_m=counter.get_total_flops() / 1e6,
-        head_width=None if isinstance(network, LateNet) else sizes.hidden[0],
+        head_width=network.head_width,
     )
 
 

@@ -1,7 +1,7 @@
 """Metrics of one set of predictions: arrays in, numbers out.
 
-Written out in NumPy, and held to scikit-learn's by tests: importing that takes three seconds of each stage
-that evaluates a model.
+Plain NumPy, since importing scikit-learn takes three seconds in each stage that evaluates a model. Tests compare the
+results with scikit-learn's.
 
 N = samples;  K = logits: 1 for two classes, else one per class;  L = classes
 """
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Num
 
 @dataclass(frozen=True)
 class Metrics:
-    """A model's figures on one split; None where a figure is not defined."""
+    """A model's metrics on one split; None where a metric is not defined."""
 
     loss: float  # cross-entropy in nats, mean per sample
     accuracy: float
@@ -26,7 +26,7 @@ class Metrics:
     auroc: float | None  # macro average, one class against the rest
     average_precision: float | None  # the same, under the precision-recall curve
     brier: float  # mean squared error of the probabilities
-    ece: float  # expected calibration error
+    ece: float  # expected calibration error, of the predicted class
 
 
 # Equal-mass bins of the calibration error: with equal widths, confident models leave most bins empty.
@@ -47,7 +47,7 @@ def sample_losses(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]
 
 
 def predicted(logits: Float[np.ndarray, "N K"]) -> Int[np.ndarray, "N"]:
-    """The most probable class of each sample; an exact draw goes to the lower label."""
+    """The most probable class of each sample; of equally probable ones the lower label."""
     return log_probabilities(logits).argmax(axis=1)
 
 
@@ -87,7 +87,7 @@ def balanced_accuracy(counts: Int[np.ndarray, "L L"]) -> float:
 
 
 def recalls(counts: Int[np.ndarray, "L L"]) -> Float[np.ndarray, "L"]:
-    """Share of each class that is predicted as it, from a confusion matrix; NaN for a class that is absent."""
+    """Share of each class's samples that are predicted correctly, from a confusion matrix; NaN for absent classes."""
     total = counts.sum(axis=1)
     return np.where(total > 0, counts.diagonal() / np.maximum(total, 1), np.nan)
 
@@ -98,18 +98,18 @@ def macro_f1(counts: Int[np.ndarray, "L L"]) -> float:
 
 
 def f1_scores(counts: Int[np.ndarray, "L L"]) -> Float[np.ndarray, "L"]:
-    """F1 of each class, from a confusion matrix; 0 for a class that is never met."""
+    """F1 of each class, from a confusion matrix; 0 for a class that neither occurs nor is predicted."""
     return 2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)
 
 
 def rarer_class(counts: Num[np.ndarray, "L"]) -> int:
-    """The class with the fewest samples of those that occur; of equals the last, the usual positive one."""
+    """The class with the fewest samples of those that occur; of equally rare ones the last, usually the positive."""
     present = np.flatnonzero(counts)[::-1]
     return int(present[counts[present].argmin()])
 
 
 def ranked_classes(labels: Int[np.ndarray, "N"], num_classes: int) -> list[int]:
-    """The classes that are each ranked against the rest; of two only the second; none if just one occurs."""
+    """The classes to rank against the rest: all that occur, of two only the second; none if a single one occurs."""
     occurring = np.unique(labels).tolist()
     if len(occurring) < 2:
         return []
@@ -117,9 +117,9 @@ def ranked_classes(labels: Int[np.ndarray, "N"], num_classes: int) -> list[int]:
 
 
 def ranking_score(log_probability: Float[np.ndarray, "N L"], label: int) -> Float[np.ndarray, "N"]:
-    """What ranks samples by how much they look like a class.
+    """The score that ranks samples by their probability of a class.
 
-    Of two classes it is the log-odds: they rank like the probability, without its ties at 0 and 1.
+    For two classes it is the log-odds: they rank like the probability, without its ties at 0 and 1.
     """
     if log_probability.shape[1] == 2:
         return log_probability[:, label] - log_probability[:, 1 - label]
@@ -131,8 +131,9 @@ def ranked_areas(
 ) -> Float[np.ndarray, "2 D"]:
     """Area under the ROC curve and average precision of weighted samples; equal scores share a rank.
 
-    The first is the share of pairs of a positive and another sample in which the first scores higher, where
-    equal ones count half. NaN where weights leave no sample of either kind.
+    The area under the ROC curve is the share of pairs of a positive and a negative sample in which the positive one
+    has the higher score; pairs with equal scores count half. NaN where the weights leave no positive or no negative
+    sample.
     """
     order = np.argsort(-scores, kind="stable")
     first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of each run of equal scores
@@ -149,7 +150,7 @@ def ranked_areas(
 def sample_briers(
     log_probability: Float[np.ndarray, "N L"], labels: Int[np.ndarray, "N"]
 ) -> Float[np.ndarray, "N"]:
-    """Squared error of each sample's probabilities (Brier 1950); halved for two classes, as is usual."""
+    """Squared error of each sample's probabilities (Brier 1950); halved for two classes, as is common."""
     squares = (np.exp(log_probability) - np.eye(log_probability.shape[1])[labels]) ** 2
     return squares.sum(axis=1) / (2 if log_probability.shape[1] == 2 else 1)
 
@@ -168,9 +169,9 @@ def calibration_error(log_probability: Float[np.ndarray, "N L"], correct: np.nda
 
 
 def calibration_bins(log_probability: Float[np.ndarray, "N L"]) -> list[Int[np.ndarray, "members"]]:
-    """Samples by how sure their prediction is, in bins of (almost) the same size; equally sure ones share a bin.
+    """Samples in bins of (almost) the same size, by the confidence of their prediction.
 
-    Otherwise the order of the samples would decide which of them are counted together.
+    Samples of equal confidence share a bin; otherwise the result would depend on the order of the samples.
     """
     confidence = log_probability.max(axis=1)
     by_confidence = np.argsort(confidence, kind="stable")

@@ -24,7 +24,7 @@ FOLDER = Path("reports/predictions")
 
 @dataclass(frozen=True)
 class Predictions:
-    """The logits of one seed's model on one split, in the order of its groups."""
+    """The logits of one seed's model on one split, in the order of the groups."""
 
     seed: int
     split: str
@@ -38,10 +38,10 @@ class Predictions:
 
 def measure_seeds(predictions: list[Predictions]) -> dict[int, dict[str, Metrics]]:
     """Metrics by seed and split."""
-    measured: dict[int, dict[str, Metrics]] = {}
+    by_seed: dict[int, dict[str, Metrics]] = {}
     for part in predictions:
-        measured.setdefault(part.seed, {})[part.split] = metrics.measure(part.logits, part.labels)
-    return measured
+        by_seed.setdefault(part.seed, {})[part.split] = metrics.measure(part.logits, part.labels)
+    return by_seed
 
 
 def write(name: str, predictions: list[Predictions]) -> None:
@@ -71,10 +71,10 @@ class SplitPredictions:
 
 
 def read(name: str, split: str) -> SplitPredictions:
-    """A model's predictions on a split; every seed holds the same groups in the same order.
+    """A model's predictions on a split; every seed has the same groups in the same order.
 
     Raises:
-        UserError: when they are missing, not finite, or not of the same groups for every seed.
+        UserError: when predictions are missing, not finite, or of other groups for some seed.
     """
     path = FOLDER / f"{name}.parquet"
     if not path.is_file():
@@ -95,8 +95,8 @@ def read(name: str, split: str) -> SplitPredictions:
         if not part["group"].equals(first["group"]):
             raise UserError(f"{path}: seed {seed} holds other groups than seed {seeds[0]}")
     logits = np.stack([np.stack([part[name].to_numpy() for name in logit_names], axis=1) for part in parts])
-    for seed, of_seed in zip(seeds, logits, strict=True):
-        if not np.isfinite(of_seed).all():
+    for seed, seed_logits in zip(seeds, logits, strict=True):
+        if not np.isfinite(seed_logits).all():
             raise UserError(f"{path}: seed {seed} holds logits that are no finite numbers, {split} split")
     return SplitPredictions(
         seeds=seeds,

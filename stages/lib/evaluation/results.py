@@ -1,4 +1,4 @@
-"""A model's evaluation on disk: its metrics per seed, and what it costs.
+"""A model's evaluation on disk: its metrics per seed, and its cost.
 
 reports/evaluation/NAME.json
 """
@@ -17,24 +17,24 @@ FOLDER = Path("reports/evaluation")
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs that need no clock; None where a baseline has none."""
+    """Costs that do not depend on the machine; None for baselines."""
 
     parameters: int | None
     trainable_parameters: int | None
     weights_mib: float | None
     flops_m: float | None  # floating-point operations of one sample, in millions
-    # Units of the head's first layer; None for a late fusion too, whose nets have their own.
+    # Units of the head's first layer; None also for a late fusion, whose networks have their own heads.
     head_width: int | None
 
 
 @dataclass(frozen=True)
 class Probes:
-    """One seed's balanced accuracy under states of its sensors, on the test split or, without one, validation."""
+    """One seed's balanced accuracy by state of its sensors, on the test split or, without one, on validation."""
 
     clean: float
-    missing: dict[str, float]  # by the sensor that is missing: its own ones, and "both"
-    shuffled: dict[str, float]  # by the sensor whose inputs come from other groups; empty: not asked for
-    # By sensor, corruption and severity, 0 being none: of `evaluate.corrupted_groups` of the samples.
+    missing: dict[str, float]  # by the missing sensor: each that the model sees, and "both"
+    shuffled: dict[str, float]  # by the sensor with inputs from other groups; empty without permutations
+    # By sensor, corruption and severity, 0 being none: on `evaluate.corrupted_groups` of the samples.
     corrupted: dict[str, dict[str, dict[str, float]]]
 
 
@@ -46,7 +46,7 @@ class Evaluation:
     kind: str  # "unimodal", "early", "intermediate", "late" or "baseline"
     cost: Cost
     seeds: dict[int, dict[str, Metrics]]  # by seed and split
-    probes: dict[int, Probes]  # by seed; empty for baselines, which see no sensor
+    probes: dict[int, Probes]  # by seed; empty for baselines, which use no sensor
 
 
 def write(evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""What trained unimodal nets say of every state of their sensor: a late fusion over frozen nets needs nothing else.
+"""Logits of trained unimodal networks for every state of their sensor: all inputs of a late fusion over frozen nets.
 
 data/logits/SENSOR.safetensors
 """
@@ -13,17 +13,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stages.lib.core.errors import UserError
-from stages.lib.evaluation.states import Features, State
+from stages.lib.evaluation.sensor_states import Features, SensorState
 
 FOLDER = Path("data/logits")
-_MEND = "; `dvc repro` evaluates that sensor's nets first"
+_REMEDY = "; `dvc repro` evaluates that sensor's networks first"
 
 
-def write(sensor: str, logits: dict[State, Features], nets: dict[int, str]) -> None:
-    """Writes the logits of all seeds' nets of one sensor.
+def write(sensor: str, logits: dict[SensorState, Features], nets: dict[int, str]) -> None:
+    """Writes the logits of all seeds' networks of one sensor.
 
     Args:
-        nets: by seed, a digest of the weights that the logits are of.
+        nets: by seed, a digest of the weights behind the logits.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -31,38 +31,40 @@ def write(sensor: str, logits: dict[State, Features], nets: dict[int, str]) -> N
         for state, by_seed in logits.items()
         for seed, tensor in by_seed.items()
     }
-    # One entry, since the library writes several in an order that changes from run to run.
-    story = {"nets": json.dumps(nets)}
-    safetensors.torch.save_file(tensors, _path(sensor), story)
+    # A single entry, since the library writes several entries in an order that changes from run to run.
+    metadata = {"nets": json.dumps(nets)}
+    safetensors.torch.save_file(tensors, _path(sensor), metadata)
 
 
 def read(
-    sensor: str, states: list[State], nets: dict[int, str], device: torch.device
-) -> dict[State, Features]:
-    """Logits of these states of one sensor.
+    sensor: str, states: list[SensorState], nets: dict[int, str], device: torch.device
+) -> dict[SensorState, Features]:
+    """Logits for these states of one sensor.
 
     Raises:
-        UserError: when there are none, or when they are of other nets than those of these digests.
+        UserError: when they are missing, or when their networks' weights have other digests.
     """
     path = _path(sensor)
     try:
         with safe_open(path, framework="pt") as file:
             written = json.loads((file.metadata() or {}).get("nets", "{}"))
             if any(written.get(str(seed)) != digest for seed, digest in nets.items()):
-                raise UserError(f"{path}: holds logits of other weights than those in models/{sensor}{_MEND}")
+                raise UserError(
+                    f"{path}: holds logits of other weights than those in models/{sensor}{_REMEDY}"
+                )
             return {
                 state: {seed: file.get_tensor(_key(state, seed)).to(device) for seed in nets}
                 for state in states
             }
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file{_MEND}") from None
+        raise UserError(f"{path}: no such file{_REMEDY}") from None
     except SafetensorError as error:
-        raise UserError(f"{path}: {error}{_MEND}") from None
+        raise UserError(f"{path}: {error}{_REMEDY}") from None
 
 
 def _path(sensor: str) -> Path:
     return FOLDER / f"{sensor}.safetensors"
 
 
-def _key(state: State, seed: int) -> str:
+def _key(state: SensorState, seed: int) -> str:
     return f"{state.name} {state.severity}, seed {seed}"

@@ -1,8 +1,8 @@
-"""The fusion operators: one file each, and the file's name is the operator's name in params.yaml.
+"""The fusions: one file each, and the file's name is the fusion's name in params.yaml.
 
-A module `NAME.py` holds one class, its name in CamelCase, that derives from a class of base.py. Nothing registers
-it: the folder is the registry. This file reads source text only, so asking which names exist costs no import of
-torch. What operators share lies in base.py and tokens.py, which every model depends on.
+A module `NAME.py` holds one class, its name in CamelCase, that derives from a class of base.py. There is no other
+registration. This file only parses the source text of the others, so listing names and kinds does not import
+PyTorch. What fusions share is in base.py and tokens.py, on which every model depends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
 
 if TYPE_CHECKING:
     from stages.lib.fusions.base import IntermediateFusion, LateFusion, StreamFusion
 
+    Operator = type[IntermediateFusion] | type[StreamFusion] | type[LateFusion]
+
 _FOLDER = Path(__file__).parent
-_SHARED = ("base", "tokens")  # files that hold no operator
+_SHARED = ("base", "tokens")  # files that hold no fusion
 _KIND_OF_BASE = {
     "EarlyFusion": "early",
     "StreamFusion": "intermediate",
@@ -29,67 +32,97 @@ _KIND_OF_BASE = {
     "PerceptronFusion": "late",
 }
 KINDS = ("early", "intermediate", "late")
-_FIELDS = ("Formula", "Strength", "Limitation", "Parameters", "Source")  # of an operator's docstring
-JOINT = ("early", "intermediate")  # whose nets are trained as a whole; params.yaml lists both as intermediate
+_FIELDS = ("Formula", "Strength", "Limitation", "Parameters", "Source")  # of a fusion's docstring
+JOINT = (
+    "early",
+    "intermediate",
+)  # kinds whose networks train as a whole; params.yaml lists both as intermediate
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model's name in params.yaml stands for: one sensor's network, or a fusion."""
+
+    name: str
+    kind: str  # "unimodal", or one of `KINDS`
+    sensors: tuple[str, ...]  # that the model sees
+
+    @property
+    def operator(self) -> Operator | None:
+        """The class of the fusion, whose module is imported here, and PyTorch with it; None if unimodal."""
+        if self.kind == "unimodal":
+            return None
+        module = importlib.import_module(f"{__name__}.{self.name}")
+        return getattr(module, _class_name(self.name))
+
+    @property
+    def has_frozen_nets(self) -> bool:
+        """Whether the model is a head over two trained unimodal networks that its own training does not change."""
+        return self.kind == "late" and not getattr(self.operator, "trains_nets", False)
+
+
+def spec(name: str) -> ModelSpec:
+    """What a model's name stands for: the one look-up of a model's kind.
+
+    Raises:
+        ValueError: when the name is neither a sensor nor a fusion.
+        UserError: when the fusion's file does not hold what it should.
+    """
+    if name in SENSORS:
+        return ModelSpec(name, "unimodal", (name,))
+    kind = _kind(_FOLDER / f"{name}.py") if name in _files() else None
+    if kind is None:
+        raise ValueError(f"no fusion named '{name}' in {_FOLDER}")
+    return ModelSpec(name, kind, SENSORS)
+
+
+def load(name: str) -> Operator:
+    """The class of a fusion.
+
+    Raises:
+        ValueError: when there is no fusion of this name.
+    """
+    operator = spec(name).operator
+    if operator is None:
+        raise ValueError(f"'{name}' is a sensor, not a fusion")
+    return operator
 
 
 def names(*kinds: str) -> list[str]:
-    """Names of all operators of these kinds.
+    """Names of all fusions of these kinds.
 
     Raises:
-        UserError: when a file holds an operator that can't be one of them.
+        UserError: when a file holds a fusion whose name or base class is wrong.
     """
     return [name for name in _files() if _kind(_FOLDER / f"{name}.py") in kinds]
 
 
-def kind(name: str) -> str:
-    """The kind of an operator, one of `KINDS`.
-
-    Raises:
-        ValueError: when there is no operator of this name.
-        UserError: when its file does not hold what it should.
-    """
-    found = _kind(_FOLDER / f"{name}.py") if name in _files() else None
-    if found is None:
-        raise ValueError(f"no fusion named '{name}' in {_FOLDER}")
-    return found
-
-
-def load(name: str) -> type[IntermediateFusion] | type[StreamFusion] | type[LateFusion]:
-    """The operator's class.
-
-    Raises:
-        ValueError: when there is no operator of this name.
-    """
-    kind(name)
-    module = importlib.import_module(f"{__name__}.{name}")
-    return getattr(module, _class_name(name))
-
-
 @dataclass(frozen=True)
 class Description:
-    """What an operator's docstring says of it."""
+    """The parts of a fusion's docstring."""
 
-    summary: str  # its first paragraph
-    paragraphs: list[str]  # that and what follows it
+    summary: str  # first paragraph
+    paragraphs: list[str]  # all paragraphs before the fields below
     formula: str  # with the shapes of one sample
     strength: str
     limitation: str
-    parameters: str  # number of its own, as a Python expression; base.py explains its names
+    parameters: (
+        str  # number of the fusion's own parameters, as a Python expression; see base.py for its names
+    )
     source: str
 
 
 def describe(name: str) -> Description:
-    """The operator in words, from its class's docstring; "not told" for what that leaves out."""
+    """A fusion's description, from its class's docstring; "not given" for fields that the docstring leaves out."""
     node = _operator(_FOLDER / f"{name}.py")
     text = (node and ast.get_docstring(node)) or ""
     parts = dict(
         re.findall(rf"^({'|'.join(_FIELDS)}): (.+?)(?=^(?:{'|'.join(_FIELDS)}): |\Z)", text, re.M | re.S)
     )
-    told = {field.lower(): " ".join(parts.get(field, "not told").split()) for field in _FIELDS}
+    fields = {field.lower(): " ".join(parts.get(field, "not given").split()) for field in _FIELDS}
     prose = re.split(rf"^(?:{'|'.join(_FIELDS)}): ", text, flags=re.M)[0]
     paragraphs = [" ".join(part.split()) for part in prose.split("\n\n") if part.strip()]
-    return Description(summary=paragraphs[0] if paragraphs else "", paragraphs=paragraphs, **told)
+    return Description(summary=paragraphs[0] if paragraphs else "", paragraphs=paragraphs, **fields)
 
 
 def _files() -> list[str]:
@@ -97,7 +130,7 @@ def _files() -> list[str]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of the operator in a file, by the base class that its source names; None if it holds no operator."""
+    """The kind of the fusion in a file, from the base class in its source; None if the file holds no fusion."""
     node = _operator(path)
     found = _kind_of(node) if node else None
     if found is None and (node or any(_kind_of(other) for other in _classes(path))):

@@ -14,60 +14,36 @@ import safetensors.torch
 from torch import nn
 
 from stages.lib.core.errors import UserError
-from stages.lib.models import networks
-from stages.lib.models.networks import Architecture, FusionNet, LateNet
-from stages.lib.params import Network
-from stages.lib.tensors.manifest import Manifest
+from stages.lib.models import architecture, networks
+from stages.lib.models.architecture import Architecture
+from stages.lib.models.networks import FusionNet
 
 MODELS = Path("models")
 
 
-def architecture(manifest: Manifest, network: Network) -> Architecture:
-    """What networks are built from, for this data and these settings."""
-    return Architecture(
-        rgb_channels=manifest.channels["rgb"],
-        lidar_channels=manifest.channels["lidar"],
-        image_size=manifest.image_size,
-        num_logits=manifest.num_logits,
-        unimodal_channels=network.unimodal_channels,
-        intermediate_channels=network.intermediate_channels,
-        hidden=network.hidden,
-        late_hidden=network.late_hidden,
-        fuse_after=network.fuse_after,
-        downsample=network.downsample,
-        match_parameters=network.match_parameters,
-        init=network.init,
-    )
-
-
 def trained_architecture(name: str, seed: int) -> Architecture:
-    """What a trained model was built from, as its story tells: so it can be used whatever params.yaml says by now.
+    """The sizes of a trained model, from its metadata: they hold whatever params.yaml says now.
 
     Raises:
         UserError: when there is no such model.
     """
     path = weights_path(MODELS, name, seed).with_suffix(".json")
     require_file(path)
-    return networks.from_facts(json.loads(path.read_text())["architecture"])
+    return architecture.from_facts(json.loads(path.read_text())["architecture"])
 
 
 def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> FusionNet:
-    """A trained model; a late one is put together from its head and the unimodal nets of its seed.
+    """A trained model in evaluation mode; a head over frozen networks comes with the trained networks of its seed.
 
     Args:
         models: folder of all models.
 
     Raises:
-        UserError: when weights are missing or belong to a network of other sizes.
+        UserError: when weights are missing or do not fit these sizes.
     """
     network = networks.build(name, sizes)
-    trained: nn.Module = network
-    if isinstance(network, LateNet):
-        trained = network.trained
-        if trained is not network:
-            _load_weights(network.rgb_net, weights_path(models, "rgb", seed))
-            _load_weights(network.lidar_net, weights_path(models, "lidar", seed))
-    _load_weights(trained, weights_path(models, name, seed))
+    for part, module in {**network.frozen_nets, name: network.own_weights}.items():
+        _load_weights(module, weights_path(models, part, seed))
     return network.eval()
 
 

@@ -1,4 +1,4 @@
-"""Where to compute, and how to make it repeatable there."""
+"""The device to compute on, and settings that make its results repeatable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def choose(name: str) -> torch.device:
     """The device for `train.device`; "auto" takes CUDA when there is one.
 
     Raises:
-        UserError: when CUDA is asked for and not there.
+        UserError: when CUDA is asked for and not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,21 +39,21 @@ def choose(name: str) -> torch.device:
 
 
 def warn_if_slow(precision: str, device: torch.device) -> None:
-    """Says in a line how slow bfloat16 will be on a processor that is slower in it."""
+    """Warns in one line if this processor is slower in bfloat16 than in float32."""
     if precision == "bfloat16" and device.type == "cpu":
         ratio = bfloat16_ratio()
         if ratio > 1:
             console.report_line(
                 f"warning: train.precision is bfloat16: on this processor a small network took {ratio:.1f} times "
-                "as long in it as in float32; train.precision: float32 is faster here"
+                "as long in bfloat16 as in float32; train.precision: float32 is faster here"
             )
 
 
 def bfloat16_ratio() -> float:
-    """Time of a training step of a small network in bfloat16 over that in float32, on this processor.
+    """Time of a training step of a small network in bfloat16, divided by the time in float32, on this processor.
 
-    Measured in less than a second: processors without instructions for bfloat16 differ by factors, and one
-    kernel from another by a hundred.
+    Takes less than a second. Measured, since it differs by a factor of up to a hundred between processors and
+    kernels without instructions for bfloat16.
     """
     layers = (nn.Conv2d(25, 50, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(3200, 100))
     network = place(nn.Sequential(*layers), torch.device("cpu"))
@@ -65,7 +65,7 @@ def bfloat16_ratio() -> float:
         output.float().sum().backward()
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # whatever else keeps the other cores busy
+    torch.set_num_threads(1)  # independent of the load of other cores
     rounded_s, exact_s = (
         min(timeit.repeat(partial(step, is_rounded), number=1, repeat=4)) for is_rounded in (True, False)
     )
@@ -74,33 +74,33 @@ def bfloat16_ratio() -> float:
 
 
 def place(network: Net, device: torch.device) -> Net:
-    """Moves a network to a device, its weights in channels-last layout, as the maps that it is given."""
+    """Moves a network to a device, with its weights in channels-last layout like its inputs."""
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no overload has it
 
 
 def prepare_process(threads: int, *, tf32: bool = False) -> None:
-    """Fixes everything that could make two runs differ, and keeps memory; call before all computing.
+    """Switches off everything that makes two runs differ, and keeps freed memory; call before all computing.
 
     Args:
         tf32: whether CUDA may round the factors of float32 products to 10 bits, which is faster.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    # What torch.use_deterministic_algorithms(True) does, but for telling a compiler, whose import takes a second.
+    # Like torch.use_deterministic_algorithms(True), but without its import of the compiler, which takes a second.
     torch.set_deterministic_debug_mode("error")
-    torch.backends.cudnn.benchmark = False  # it picks kernels by the clock
+    torch.backends.cudnn.benchmark = False  # it chooses kernels by measured times
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    # Filling every new tensor is for finding reads of unset memory, and takes a fifth of an epoch.
+    # Filling every new tensor helps to find reads of uninitialized memory, and takes a fifth of an epoch.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stubs lack it
     _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Lets this process reuse large blocks that it frees.
+    """Lets this process reuse large blocks of memory that it has freed.
 
-    By default glibc hands them back to the kernel, and each step faults the same pages in anew: 12 to
-    25 % of a step's time on two cores. Threads share one arena, since others hand large blocks back all the same.
+    By default glibc returns them to the kernel, and each step causes page faults on the same pages again: 12 to
+    25 % of a step's time on two cores. Threads share one arena, since other arenas still return large blocks.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class Inputs(Protocol):
-    """What a network learns from: two inputs and a label per sample."""
+    """The samples of a split as a network sees them: two inputs and a label per sample."""
 
     labels: Int[Tensor, "N"]
 

@@ -1,7 +1,7 @@
-"""What a run leaves beside its results: how its losses went, and what the clock said.
+"""Records of a run beside its results: losses by epoch, and measured times.
 
 reports/history/NAME.csv           one line per seed and epoch
-reports/timing/train-NAME.json     seconds, memory, device, versions: all that is not repeatable
+reports/timing/train-NAME.json     seconds, memory, device, versions: values that differ between repetitions
 reports/timing/evaluate-NAME.json  latency
 
 S = seeds;  E = epochs
@@ -52,7 +52,7 @@ def read_history(name: str) -> dict[str, Float[np.ndarray, "S E"]]:
 
 
 def write_timing(name: str, content: dict[str, Any]) -> None:
-    """Writes what was measured with a clock; the name is that of the stage and the model: train-rgb."""
+    """Writes measured times; the name is that of the stage and the model, such as train-rgb."""
     TIMING.mkdir(parents=True, exist_ok=True)
     (TIMING / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 

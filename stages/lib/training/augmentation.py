@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Channels of an XYZA raster whose sign a mirror turns: x points right, z points up (lidar/geometry.py).
+# Channels of an XYZA raster whose sign a flip changes: x points right, z points up (lidar/geometry.py).
 _X, _Z = 0, 2
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a sample; params.yaml tells the meanings."""
+    """Which changes are made to samples; params.yaml gives the meanings."""
 
     flip: str
     shift: int
@@ -30,36 +30,36 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class AugmentationDraws:
-    """What happens to each sample of an epoch."""
+    """The change of each sample of an epoch."""
 
-    mirrored: Bool[Tensor, "N"]  # left and right exchanged
-    upturned: Bool[Tensor, "N"]  # top and bottom exchanged
-    down: Int[Tensor, "N"]  # shift in pixels
-    right: Int[Tensor, "N"]
-    without_rgb: Bool[Tensor, "N"]
-    without_lidar: Bool[Tensor, "N"]
+    flip_horizontal: Bool[Tensor, "N"]  # left and right exchanged
+    flip_vertical: Bool[Tensor, "N"]  # top and bottom exchanged
+    shift_down: Int[Tensor, "N"]  # shift in pixels
+    shift_right: Int[Tensor, "N"]
+    drop_rgb: Bool[Tensor, "N"]
+    drop_lidar: Bool[Tensor, "N"]
 
     def to(self, device: torch.device) -> AugmentationDraws:
         return AugmentationDraws(**{name: values.to(device) for name, values in vars(self).items()})
 
     def of(self, part: slice) -> AugmentationDraws:
-        """Those of some samples of the epoch."""
+        """The draws of some samples of the epoch."""
         return AugmentationDraws(**{name: values[part] for name, values in vars(self).items()})
 
 
 def draw(augmentation: Augmentation, num_samples: int, generator: torch.Generator) -> AugmentationDraws:
-    """One epoch's draws; the generator gives the same number of values whatever is on."""
+    """One epoch's draws; uses the same number of random values whatever is switched on."""
     chance = torch.rand(6, num_samples, generator=generator)
     never = torch.zeros(num_samples, dtype=torch.bool)
     span = 2 * augmentation.shift + 1
-    lost = chance[4] < augmentation.sensor_dropout
+    dropped = chance[4] < augmentation.sensor_dropout
     return AugmentationDraws(
-        mirrored=chance[0] < 0.5 if augmentation.flip in ("horizontal", "both") else never,
-        upturned=chance[1] < 0.5 if augmentation.flip in ("vertical", "both") else never,
-        down=(chance[2] * span).long() - augmentation.shift,
-        right=(chance[3] * span).long() - augmentation.shift,
-        without_rgb=lost & (chance[5] < 0.5),
-        without_lidar=lost & (chance[5] >= 0.5),
+        flip_horizontal=chance[0] < 0.5 if augmentation.flip in ("horizontal", "both") else never,
+        flip_vertical=chance[1] < 0.5 if augmentation.flip in ("vertical", "both") else never,
+        shift_down=(chance[2] * span).long() - augmentation.shift,
+        shift_right=(chance[3] * span).long() - augmentation.shift,
+        drop_rgb=dropped & (chance[5] < 0.5),
+        drop_lidar=dropped & (chance[5] >= 0.5),
     )
 
 
@@ -71,18 +71,18 @@ def apply(
 ) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
     """Both sensors' inputs after the draws of their samples.
 
-    A mirror image's points are mirrored too. A shift moves cells and leaves their coordinates alone: it
-    stands for a window cut elsewhere. What comes in from outside is black, and without returns.
+    A flip also mirrors the points' coordinates. A shift moves cells but keeps their coordinates, as if the window
+    were cut elsewhere. Cells from outside the window are black and without returns.
 
     Args:
-        black: a black pixel as the network sees it; a lost picture consists of it.
+        black: a black pixel as the network sees it; a dropped image consists of it.
     """
-    rgb = torch.where(draws.without_rgb[:, None, None, None], black[:, None, None], _moved(rgb, draws, black))
+    rgb = torch.where(draws.drop_rgb[:, None, None, None], black[:, None, None], _moved(rgb, draws, black))
     lidar = _moved(lidar, draws, torch.zeros(lidar.shape[1], device=lidar.device))
     signs = torch.ones(lidar.shape[:2], device=lidar.device)
-    signs[:, _X] -= 2.0 * draws.mirrored
-    signs[:, _Z] -= 2.0 * draws.upturned
-    signs *= ~draws.without_lidar[:, None]
+    signs[:, _X] -= 2.0 * draws.flip_horizontal
+    signs[:, _Z] -= 2.0 * draws.flip_vertical
+    signs *= ~draws.drop_lidar[:, None]
     return rgb, lidar * signs[:, :, None, None]
 
 
@@ -92,11 +92,11 @@ def _moved(
     """Each map flipped, then shifted."""
     side = maps.shape[-1]
     cells = torch.arange(side, device=maps.device)
-    rows = cells - draws.down[:, None]  # (B, S): where each row comes from
-    columns = cells - draws.right[:, None]
+    rows = cells - draws.shift_down[:, None]  # (B, S): where each row comes from
+    columns = cells - draws.shift_right[:, None]
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
-    rows = torch.where(draws.upturned[:, None], side - 1 - rows, rows).clamp(0, side - 1)
-    columns = torch.where(draws.mirrored[:, None], side - 1 - columns, columns).clamp(0, side - 1)
+    rows = torch.where(draws.flip_vertical[:, None], side - 1 - rows, rows).clamp(0, side - 1)
+    columns = torch.where(draws.flip_horizontal[:, None], side - 1 - columns, columns).clamp(0, side - 1)
     samples = torch.arange(len(maps), device=maps.device)[:, None, None]
     taken = maps[samples, :, rows[:, :, None], columns[:, None, :]]  # (B, S, S, C)
     return torch.where(inside[..., None], taken, outside).permute(0, 3, 1, 2)

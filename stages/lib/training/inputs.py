@@ -1,4 +1,4 @@
-"""Logits of frozen nets as inputs of late fusion's head.
+"""Logits of frozen networks as inputs of late fusion's head.
 
 B = batch;  N = samples;  K = logits: 1 for two classes, else one per class
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class CachedLogits:
-    """Logits of two frozen nets, each computed once per sample rather than once per epoch."""
+    """Logits of two frozen networks, each computed once per sample instead of once per epoch."""
 
     def __init__(
         self, rgb: Float[Tensor, "N K"], lidar: Float[Tensor, "N K"], labels: Int[Tensor, "N"]
@@ -31,4 +31,4 @@ class CachedLogits:
         return self._rgb[rows], self._lidar[rows]
 
     def black(self) -> Tensor:
-        raise TypeError("logits are not augmented; hand over the nets' own inputs instead")
+        raise TypeError("logits cannot be augmented; pass the networks' own inputs instead")

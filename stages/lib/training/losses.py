@@ -20,9 +20,9 @@ def losses(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tens
 
 
 def class_weights(labels: Int[Tensor, "N"], num_classes: int, setting: str) -> Float[Tensor, "classes"]:
-    """What each class's samples count in the training loss.
+    """The weight of each class's samples in the training loss.
 
-    balanced: N / (classes that occur x samples of the class), so that all classes weigh the same and the
+    balanced: N / (classes that occur x samples of the class), so that all classes have the same weight and the
     mean over samples is 1 (King and Zeng 2001; scikit-learn's "balanced").
     """
     if setting == "none":

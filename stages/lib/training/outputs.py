@@ -1,4 +1,4 @@
-"""Writes what a training stage leaves: weights, their metadata, history and timing."""
+"""Writes the results of a training stage: weights, their metadata, history and timing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from stages.lib import fusions
-from stages.lib.core.names import SENSORS
-from stages.lib.models import checkpoints, networks, records
+from stages.lib.fusions import ModelSpec
+from stages.lib.models import architecture, checkpoints, networks, records
+from stages.lib.models.architecture import Architecture
 from stages.lib.models.checkpoints import MODELS
-from stages.lib.models.networks import Architecture
 from stages.lib.tensors.manifest import Manifest
 from stages.lib.training.settings import TrainConfig
 from stages.lib.training.state import TrainState
@@ -26,7 +25,7 @@ from stages.lib.training.state import TrainState
 
 def write(
     name: str,
-    outcomes: dict[int, TrainState],
+    states: dict[int, TrainState],
     weights: Callable[[int], Path],
     *,
     metadata: dict[str, Any],
@@ -35,38 +34,38 @@ def write(
     """Writes all files of a model's training.
 
     Args:
-        weights: tells in which file each seed's lie.
-        metadata: settings to keep beside the weights; must be the same in every repetition.
-        environment: what may differ between repetitions: device, workers, threads.
+        weights: returns the file with a seed's weights.
+        metadata: settings to store beside the weights; the same in every repetition.
+        environment: device, workers, threads: values that may differ between repetitions.
     """
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, outcome in outcomes.items():
+    for seed, state in states.items():
         _link(weights(seed), checkpoints.weights_path(MODELS, name, seed))
         content = {
             "model": name,
             "seed": seed,
-            "best_epoch": outcome.best_epoch,
-            "train_loss": [epoch.train_loss for epoch in outcome.history],
-            "valid_loss": [epoch.valid_loss for epoch in outcome.history],
+            "best_epoch": state.best_epoch,
+            "train_loss": [epoch.train_loss for epoch in state.history],
+            "valid_loss": [epoch.valid_loss for epoch in state.history],
             **metadata,
         }
         (folder / f"seed-{seed}.json").write_text(json.dumps(content, indent=2) + "\n")
     records.write_history(
         name,
-        [{"seed": seed, **asdict(epoch)} for seed, outcome in outcomes.items() for epoch in outcome.history],
+        [{"seed": seed, **asdict(epoch)} for seed, state in states.items() for epoch in state.history],
     )
     seconds = {
-        str(seed): {"epoch_s": outcome.epoch_s, "peak_memory_mib": outcome.peak_memory_mib}
-        for seed, outcome in outcomes.items()
+        str(seed): {"epoch_s": state.epoch_s, "peak_memory_mib": state.peak_memory_mib}
+        for seed, state in states.items()
     }
     records.write_timing(f"train-{name}", {"model": name, **environment, "seeds": seconds})
 
 
 def _link(source: Path, target: Path) -> None:
-    """Gives a finished file a second name, or a copy where the file system knows no such thing.
+    """Makes a hard link to a finished file, or a copy where the file system has no hard links.
 
-    Nobody writes into either: DVC and `Scratch` put new files in the place of old ones.
+    A link is safe: DVC and `Scratch` replace files and never write into existing ones.
     """
     target.unlink(missing_ok=True)
     try:
@@ -75,44 +74,32 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def metadata(name: str, recipe: TrainConfig, sizes: Architecture, manifest: Manifest) -> dict[str, Any]:
-    """What a model was made from, to keep beside its weights."""
-    nets = SENSORS if name not in SENSORS and fusions.kind(name) == "late" else [name]
+def metadata(spec: ModelSpec, config: TrainConfig, sizes: Architecture, manifest: Manifest) -> dict[str, Any]:
+    """The settings and data that a model was trained with, to store beside its weights."""
+    nets = spec.sensors if spec.kind == "late" else (spec.name,)
     return {
-        "recipe": asdict(recipe),
-        "architecture": networks.facts(name, sizes),
-        "head_widths": {net: networks.sized(net, sizes).hidden[0] for net in nets},
+        "recipe": asdict(config),
+        "architecture": architecture.facts(spec.name, sizes),
+        "head_widths": {net: networks.sketch(net, sizes).head_width for net in nets},
         "classes": manifest.classes,
         "data_digest": manifest.digest,
     }
 
 
 def _revision() -> str | None:
-    """The Git revision of the code at work, with a plus where it or params.yaml has been changed since."""
+    """The Git revision of the running code, with a plus if the code or params.yaml has uncommitted changes."""
+    sources = ["stages", "params.yaml", "dvc.yaml", "requirements.txt"]
+    status = ["git", "--no-optional-locks", "status", "--porcelain", *sources]
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            [
-                "git",
-                "--no-optional-locks",
-                "status",
-                "--porcelain",
-                "stages",
-                "params.yaml",
-                "dvc.yaml",
-                "requirements.txt",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        changes = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):  # no Git here, or no repository
         return None
     return commit.stdout.strip() + ("+" if changes.stdout else "")
 
 
 def environment(device: torch.device, workers: int, threads: int, backend: str) -> dict[str, Any]:
-    """Where a measurement was made."""
+    """The hardware and software of a measurement."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "device": device.type,

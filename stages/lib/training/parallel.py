@@ -20,13 +20,13 @@ from stages.lib.params import Train
 from stages.lib.training.progress import SeedProgress, SeedReport
 from stages.lib.training.state import TrainState
 
-_SCHEDULER_ANSWERS_WITHIN = "20s"
-_TOPIC = "fusion-training"  # of the scheduler's events, under which workers tell their progress
+_SCHEDULER_TIMEOUT = "20s"
+_TOPIC = "fusion-training"  # of the scheduler's events by which workers report progress
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who trains."""
+    """The processes that train."""
 
     backend: str
     scheduler: str | None  # address of a running Dask scheduler
@@ -34,11 +34,11 @@ class Workers:
     threads: int  # of each
 
 
-def chosen(train: Train, num_seeds: int, device: torch.device) -> Workers:
+def choose_workers(train: Train, num_seeds: int, device: torch.device) -> Workers:
     """The workers of params.yaml: "auto" is one per CPU core, or a single one on CUDA.
 
     Raises:
-        UserError: when Dask is to train and no scheduler is named.
+        UserError: when the backend is Dask and no scheduler is named.
     """
     if train.backend == "dask" and train.scheduler is None:
         raise UserError("train.backend is dask: train.scheduler needs the address of a running scheduler")
@@ -53,25 +53,25 @@ def train(
     """Trains a model once per seed.
 
     Args:
-        job: called with `seed` and with `tell`, to be told of each finished epoch.
+        job: called with `seed` and `on_progress`, which it calls after each epoch.
 
     Raises:
-        UserError: when seeds failed, once the others are done.
+        UserError: when seeds failed, once the others have finished.
     """
-    # A cluster's workers are nobody's children here.
+    # A cluster's workers are not child processes of this one.
     parent = os.getpid() if workers.backend == "loky" else None
-    with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (run, tell):
+    with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (run, on_progress):
         try:
             with processes.sigint_blocked():
-                coming = run([partial(_attempt, job, seed, tell, parent) for seed in seeds])
-            outcomes = list(coming)
+                results = run([partial(_attempt, job, seed, on_progress, parent) for seed in seeds])
+            results = list(results)
         except TerminatedWorkerError:
             raise UserError(
-                f"{name}: a training process was killed, perhaps for want of memory, at {progress.latest()}; "
+                f"{name}: a training process was killed, perhaps because memory ran out, at {progress.latest()}; "
                 "try train.workers: 1 or a smaller train.batch_size. Finished epochs are kept"
             ) from None
-    finished = [outcome for outcome in outcomes if isinstance(outcome, TrainState)]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    finished = [result for result in results if isinstance(result, TrainState)]
+    failures = [result for result in results if isinstance(result, Failure)]
     if failures:
         more = f"; {len(finished)} of {len(seeds)} seeds are finished and kept" if finished else ""
         raise UserError("\n".join(f"{name}, {failure.reason}" for failure in failures) + more)
@@ -80,19 +80,19 @@ def train(
 
 @dataclass(frozen=True)
 class Failure:
-    """Of a seed that could not be trained."""
+    """The result of a seed whose training failed."""
 
     reason: str
 
 
 def _attempt(
-    job: Callable[..., TrainState], seed: int, tell: Callable[[SeedReport], None], parent: int | None
+    job: Callable[..., TrainState], seed: int, on_progress: Callable[[SeedReport], None], parent: int | None
 ) -> TrainState | Failure:
-    """A finished run, or what went wrong with it: a seed's failure must not end the others."""
+    """The state of a trained seed, or its failure, which must not end the other seeds."""
     if parent not in (None, os.getpid()):
         processes.exit_with_parent(parent)
     try:
-        return job(seed=seed, tell=tell)
+        return job(seed=seed, on_progress=on_progress)
     except UserError as error:
         return Failure(f"seed {seed}: {error}")
 
@@ -104,17 +104,17 @@ Attempts = list[Callable[[], TrainState | Failure]]
 def _engine(
     workers: Workers, progress: SeedProgress
 ) -> Iterator[tuple[Callable[[Attempts], Iterable[TrainState | Failure]], Callable[[SeedReport], None]]]:
-    """A way to run attempts, whose outcomes come in the same order, and the way for one to tell its progress."""
+    """A function that runs attempts and returns their results in order, and the function that reports progress."""
     if workers.backend == "loky":
-        with progress.queue() as tell:
-            # One thread each is set by the jobs themselves, before their first computation.
+        with progress.queue() as on_progress:
+            # The jobs set their number of threads themselves, before their first computation.
             parallel = joblib.Parallel(n_jobs=workers.count, return_as="generator")
-            yield lambda attempts: parallel(joblib.delayed(attempt)() for attempt in attempts), tell
+            yield lambda attempts: parallel(joblib.delayed(attempt)() for attempt in attempts), on_progress
         return
-    from distributed import Client  # a second of import that only clusters need
+    from distributed import Client  # takes a second, and only clusters need it
 
     try:
-        client = Client(workers.scheduler, timeout=_SCHEDULER_ANSWERS_WITHIN, set_as_default=False)
+        client = Client(workers.scheduler, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"train.scheduler: no Dask scheduler at {workers.scheduler} ({reason})") from None
@@ -125,19 +125,19 @@ def _engine(
             raise UserError(
                 f"train.scheduler: the Dask scheduler at {workers.scheduler} has no worker"
             ) from None
-        # Wherever scheduler and workers were started, they are to import this very project.
+        # Scheduler and workers must import this project, wherever they were started.
         client.run_on_scheduler(site.addsitedir, str(Path.cwd()))
         client.run(site.addsitedir, str(Path.cwd()))
         client.subscribe_topic(_TOPIC, lambda event: progress.show(SeedReport(*event[1])))
-        # Not by joblib, which would do all of it here where the cluster has a single thread.
+        # Not by joblib, which trains in this process if the cluster has a single thread.
         yield (
             lambda attempts: client.gather([client.submit(attempt, pure=False) for attempt in attempts]),
-            _tell_scheduler,
+            _report_to_scheduler,
         )
 
 
-def _tell_scheduler(report: SeedReport) -> None:
-    """Tells the stage from a Dask worker, wherever that runs."""
+def _report_to_scheduler(report: SeedReport) -> None:
+    """Reports progress from a Dask worker, on whatever machine it runs."""
     from distributed import get_worker
 
     get_worker().log_event(_TOPIC, tuple(report))

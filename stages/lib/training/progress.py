@@ -17,7 +17,7 @@ from stages.lib.core.console import LINE_EVERY_S, is_interactive, report_line
 
 
 class SeedReport(NamedTuple):
-    """One finished epoch of one seed, as told by the process that trains it."""
+    """One finished epoch of one seed, as reported by the process that trains it."""
 
     seed: int
     epoch: int
@@ -25,16 +25,16 @@ class SeedReport(NamedTuple):
     train_loss: float
     valid_loss: float
     samples_per_s: float
-    left_s: float  # at this speed
-    is_done: bool  # whether the seed is finished, perhaps before its last epoch
-    is_resumed: bool = False  # whether the epoch is an earlier, interrupted run's last
+    left_s: float  # remaining time at this speed
+    is_done: bool  # whether the seed is finished, with patience perhaps before the last epoch
+    is_resumed: bool = False  # whether this is the last epoch of an interrupted run
 
     def __str__(self) -> str:
         what_next = f"{tqdm.format_interval(self.left_s)} left"
         if self.is_done:
             what_next = "done"
         elif self.is_resumed:
-            what_next = "going on from here"
+            what_next = "resuming from here"
         return (
             f"seed {self.seed}, epoch {self.epoch}/{self.epochs}: train {self.train_loss:.4f}, "
             f"validation {self.valid_loss:.4f}; {self.samples_per_s:,.0f} samples/s, {what_next}"
@@ -42,10 +42,10 @@ class SeedReport(NamedTuple):
 
 
 class SeedProgress:
-    """Progress of several training runs at once: a line for each seed.
+    """Progress of several seeds at once: one line per seed.
 
-    Where the output is no terminal, a seed's line is written when it goes on, when it is done, and now and
-    then between.
+    Where the output is not a terminal, a seed's line is written when the seed is resumed, when it is done, and at
+    intervals between.
     """
 
     def __init__(self, label: str, seeds: list[int]) -> None:
@@ -79,7 +79,7 @@ class SeedProgress:
             report_line(f"{self._label}: {report}")
 
     def latest(self) -> str:
-        """Where each seed is that has not finished, in words."""
+        """The last epoch of each unfinished seed, as text."""
         places = [
             f"seed {seed}, "
             + (f"after epoch {self._latest[seed].epoch}" if seed in self._latest else "epoch 1")
@@ -90,10 +90,10 @@ class SeedProgress:
 
     @contextmanager
     def queue(self) -> Iterator[Callable[[SeedReport], None]]:
-        """A way to `show` that other processes of this machine can be handed."""
+        """A function for other processes of this machine that shows a report here."""
         manager = SyncManager()
         with processes.sigint_blocked():
-            # Its process outlives a killed stage otherwise.
+            # Without this, its process outlives a killed stage.
             manager.start(initializer=processes.exit_with_parent, initargs=(os.getpid(),))
         with manager:
             queue = manager.Queue()

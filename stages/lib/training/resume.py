@@ -1,17 +1,17 @@
-"""What survives a killed training stage: finished seeds, and the last saved epoch of unfinished ones.
+"""Files that survive a killed training stage: finished seeds, and the last saved epoch of unfinished ones.
 
 .scratch/NAME/KEY/seed-51.safetensors     weights of a finished seed's best epoch
 .scratch/NAME/KEY/seed-51.json            its losses and times; written last, so it means finished
-.scratch/NAME/KEY/seed-51.run.safetensors all that an unfinished seed needs to go on
+.scratch/NAME/KEY/seed-51.run.safetensors the state from which an unfinished seed resumes
 .scratch/NAME/KEY/complete.json           the seeds of the last run that finished them all, and whether DVC ran it
 
 Finished seeds are kept for runs that were interrupted and for runs that add seeds. Once DVC has recorded a
 complete run in dvc.lock, it starts the same run again only when it is forced to (`dvc repro -f`), or when the
-results are lost: then all of its seeds are trained anew. So are those of a complete run that was started by hand.
+results are lost: then all of its seeds are trained anew. The same holds for a complete run that was started by hand.
 
-KEY is a fingerprint of all that decides a result, so nothing is ever picked up by another
-configuration. DVC empties a stage's outputs before it runs, so these files lie outside them; they
-belong to this machine and to no commit.
+KEY is a fingerprint of everything that determines the results, so no run resumes from the files of another
+configuration. DVC empties a stage's outputs before it runs, so these files are outside of them. They belong to this
+machine and are not committed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -41,7 +40,7 @@ from stages.lib.training.state import Epoch, TrainState
 FOLDER = Path(".scratch")
 LOCK = Path("dvc.lock")
 
-_KEPT = 2  # configurations of a model; the one before is often come back to
+_KEPT = 2  # configurations of a model; users often return to the previous one
 _PARTS = ("best", "weights", "moments", "generators")
 
 
@@ -50,66 +49,66 @@ class Scratch:
     """The scratch files of one model under one configuration."""
 
     folder: Path
-    # By seed, what its result depends on beside the configuration; seeds may be added later.
+    # By seed, a digest of its inputs other than the configuration. They are no part of KEY, so seeds can be added.
     inputs: Mapping[int, str] = field(default_factory=dict)
 
     def weights_path(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}.safetensors"
 
     def load_finished(self, seed: int) -> TrainState | None:
-        """A finished seed's story, without its weights; None when it is not finished."""
+        """A finished seed's state, without its weights; None when the seed is not finished."""
         path = self.folder / f"seed-{seed}.json"
         if not (path.is_file() and self.weights_path(seed).is_file()):
             return None
-        return self._run_from(json.loads(path.read_text()), seed)
+        return self._state_from(path.read_text(), seed)
 
-    def finish(self, seed: int, run: TrainState) -> None:
-        """Keeps a finished seed's story and best weights instead of all the rest."""
+    def finish(self, seed: int, state: TrainState) -> None:
+        """Keeps a finished seed's metadata and best weights, and removes its unfinished state."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.weights_path(seed), lambda path: _save_tensors(run.best, path))
-        story = self._story(run, seed)
-        _replace(self.folder / f"seed-{seed}.json", lambda path: path.write_text(story))
-        self._run_path(seed).unlink(missing_ok=True)
+        _replace(self.weights_path(seed), lambda path: _save_tensors(state.best, path))
+        metadata = self._metadata(state, seed)
+        _replace(self.folder / f"seed-{seed}.json", lambda path: path.write_text(metadata))
+        self._state_path(seed).unlink(missing_ok=True)
 
-    def save(self, seed: int, run: TrainState) -> None:
-        """Keeps an unfinished seed's last epoch in place of an earlier one."""
+    def save(self, seed: int, state: TrainState) -> None:
+        """Saves an unfinished seed's last epoch in place of an earlier one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        is_best = run.best_epoch == len(run.history)
-        parts = {part: getattr(run, part) for part in _PARTS if not (part == "best" and is_best)}
+        is_best = state.best_epoch == len(state.history)
+        parts = {part: getattr(state, part) for part in _PARTS if not (part == "best" and is_best)}
         tensors = {
             f"{part}/{name}": tensor.detach().contiguous()
             for part, named in parts.items()
             for name, tensor in named.items()
         }
-        story = {"story": self._story(run, seed)}
-        _replace(self._run_path(seed), lambda path: _save_tensors(tensors, path, story))
+        metadata = {"metadata": self._metadata(state, seed)}
+        _replace(self._state_path(seed), lambda path: _save_tensors(tensors, path, metadata))
 
     def load(self, seed: int) -> TrainState | None:
-        """How far an unfinished seed has come; None when nothing usable is there."""
-        path = self._run_path(seed)
+        """The saved state of an unfinished seed; None when there is no usable one."""
+        path = self._state_path(seed)
         try:
             with safe_open(path, framework="pt") as file:
-                run = self._run_from(json.loads(file.metadata()["story"]), seed)
-                if run is None:
+                state = self._state_from(file.metadata()["metadata"], seed)
+                if state is None:
                     return None
                 for name in file.keys():  # noqa: SIM118 (no dict)
                     part, _, rest = name.partition("/")
-                    getattr(run, part)[rest] = file.get_tensor(name)
+                    getattr(state, part)[rest] = file.get_tensor(name)
         except (OSError, SafetensorError, KeyError, ValueError):
-            return None  # missing, or broken by a crash of the machine: the seed starts over
-        if run.best_epoch == len(run.history):
-            run.best = {name: tensor.clone() for name, tensor in run.weights.items()}
-        return run
+            return None  # missing, or damaged by a crash of the machine: the seed starts from the beginning
+        if state.best_epoch == len(state.history):
+            state.best = {name: tensor.clone() for name, tensor in state.weights.items()}
+        return state
 
     def complete(self, seeds: list[int]) -> None:
-        """Notes that all of a run's seeds are finished and all of its files are written."""
+        """Records that all of a run's seeds are finished and all of its files are written."""
         content = json.dumps({"seeds": seeds, "by_dvc": "DVC_STAGE" in os.environ})
         _replace(self._complete_path, lambda path: path.write_text(content))
 
     def forget_recorded(self, seeds: list[int]) -> None:
-        """Forgets these seeds' weights where a complete run holds them all and nobody waits for its results.
+        """Removes these seeds' metadata, so that they train anew, if a complete run has trained them all.
 
-        DVC does where it was killed over the run: then the run is newer than dvc.lock.
+        Not if DVC ran it and was killed before it recorded the run: then the run is newer than dvc.lock.
         """
         try:
             content = json.loads(self._complete_path.read_text())
@@ -126,49 +125,62 @@ class Scratch:
     def _complete_path(self) -> Path:
         return self.folder / "complete.json"
 
-    def _run_path(self, seed: int) -> Path:
+    def _state_path(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}.run.safetensors"
 
-    def _story(self, run: TrainState, seed: int) -> str:
+    def _metadata(self, state: TrainState, seed: int) -> str:
         content = {
-            "history": [asdict(epoch) for epoch in run.history],
-            "best_epoch": run.best_epoch,
-            "epoch_s": run.epoch_s,
-            "peak_memory_mib": run.peak_memory_mib,
+            "history": [asdict(epoch) for epoch in state.history],
+            "best_epoch": state.best_epoch,
+            "epoch_s": state.epoch_s,
+            "peak_memory_mib": state.peak_memory_mib,
         }
-        return json.dumps({"inputs": self.inputs.get(seed), "run": content})
+        return json.dumps({"inputs": self.inputs.get(seed), "state": content})
 
-    def _run_from(self, story: dict[str, Any], seed: int) -> TrainState | None:
-        """A run without its tensors; None when it learned from other inputs."""
-        if story["inputs"] != self.inputs.get(seed):
+    def _state_from(self, metadata: str, seed: int) -> TrainState | None:
+        """A state without its tensors; None when the seed was trained on other inputs."""
+        content = json.loads(metadata)
+        if content["inputs"] != self.inputs.get(seed):
             return None
-        return TrainState(
-            **(story["run"] | {"history": [Epoch(**epoch) for epoch in story["run"]["history"]]})
-        )
+        history = [Epoch(**epoch) for epoch in content["state"]["history"]]
+        return TrainState(**(content["state"] | {"history": history}))
 
 
-def opened(name: str, seeds: list[int], inputs: Mapping[int, str], *facts: object) -> Scratch:
-    """The scratch files of a model; older configurations' are removed.
+def open_scratch(
+    name: str,
+    seeds: list[int],
+    config: TrainConfig,
+    compute: ComputeConfig,
+    *facts: object,
+    inputs: Mapping[int, str] | None = None,
+) -> Scratch:
+    """The scratch files of a model; removes those of older configurations.
 
     Args:
-        seeds: those that the run is to finish.
-        inputs: by seed, what its result depends on beside the rest.
-        facts: all that decides a result, beside that and the code.
+        seeds: those that the run trains.
+        facts: all other values and classes that determine the results.
+        inputs: by seed, a digest of its training inputs other than the tensor cache.
     """
-    scratch = Scratch((FOLDER / name / fingerprint(*facts)).absolute(), inputs)
+    machine = (platform.machine(), torch.__version__, torch.backends.cpu.get_cpu_capability())
+    computing = (compute.device.type, compute.threads, compute.tf32, compute.compile)
+    folder = FOLDER / name / _fingerprint(config, computing, machine, *facts)
+    scratch = Scratch(folder.absolute(), inputs or {})
     scratch.folder.mkdir(parents=True, exist_ok=True)
-    scratch.folder.touch()  # its time says when it was used last
+    scratch.folder.touch()  # its time is that of the last use
     by_age = sorted(scratch.folder.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)
-    for folder in by_age[:-_KEPT]:
-        shutil.rmtree(folder, ignore_errors=True)
+    for old in by_age[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
     for path in scratch.folder.glob("*.tmp"):
         path.unlink(missing_ok=True)  # of a process that was killed while it wrote
     scratch.forget_recorded(seeds)
     return scratch
 
 
-def fingerprint(*facts: object) -> str:
-    """Of these facts and of the source of every module of the project that is imported."""
+def _fingerprint(*facts: object) -> str:
+    """A hash of these facts and of the source of all imported modules of the project.
+
+    A class among the facts has been imported, so its module is one of them.
+    """
     digest = hashlib.sha256(repr(facts).encode())
     for path in _sources():
         digest.update(path.read_bytes())
@@ -181,10 +193,10 @@ def _sources() -> list[Path]:
     return sorted({Path(file) for file in loaded if file and Path(file).is_relative_to(root)})
 
 
-def _save_tensors(tensors: dict[str, Tensor], path: Path, story: dict[str, str] | None = None) -> None:
-    """Raises OSError, which its own error hides, when they can't be written."""
+def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Raises OSError, which the library's own error hides, when the file cannot be written."""
     try:
-        safetensors.torch.save_file(tensors, path, story)
+        safetensors.torch.save_file(tensors, path, metadata)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
@@ -193,9 +205,9 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path, story: dict[str, str] 
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file that is either the old or the new one whenever the process dies.
+    """Writes a file so that a killed process leaves either the old or the new one.
 
-    Its temporary name is its own, since an orphan of a killed run may still be writing.
+    The temporary name is unique, since an orphaned process of a killed run may still be writing.
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -205,21 +217,3 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-
-
-def open_scratch(
-    name: str,
-    seeds: list[int],
-    recipe: TrainConfig,
-    setting: ComputeConfig,
-    *facts: object,
-    inputs: Mapping[int, str] | None = None,
-) -> Scratch:
-    """Scratch files of a model's seeds under all that decides their weights.
-
-    Args:
-        inputs: by seed, what it learns from beside the data.
-    """
-    machine = (platform.machine(), torch.__version__, torch.backends.cpu.get_cpu_capability())
-    computing = (setting.device.type, setting.threads, setting.tf32, setting.compile)
-    return opened(name, seeds, inputs or {}, recipe, computing, machine, *facts)

@@ -24,63 +24,63 @@ def train_seed(
     build: Callable[[], nn.Module],
     inputs: Callable[[], tuple[Inputs, Inputs]],
     *,
-    recipe: TrainConfig,
-    setting: ComputeConfig,
-    files: Scratch,
+    config: TrainConfig,
+    compute: ComputeConfig,
+    scratch: Scratch,
     seed: int,
-    tell: Callable[[SeedReport], None],
-    learner: Callable[[nn.Module], nn.Module] | None = None,
+    on_progress: Callable[[SeedReport], None],
+    trainable: Callable[[nn.Module], nn.Module] | None = None,
 ) -> TrainState:
-    """One seed of one model, from wherever it stands to the best epoch.
+    """Trains one seed of one model, or resumes it, and returns its state without weights.
 
     Args:
         build: makes the untrained network; called after seeding.
-        inputs: gives training and validation inputs.
-        files: where a finished seed's weights lie afterwards, and an unfinished one's state until then.
-        tell: told of finished epochs.
-        learner: the part of the network that trains; all of it by default.
+        inputs: returns training and validation inputs.
+        scratch: receives the state of the unfinished seed, and at the end its best weights.
+        on_progress: called after each epoch.
+        trainable: returns the part of the network that trains; all of it by default.
 
     Raises:
-        UserError: when the loss is no number any more, or memory runs out.
+        UserError: when the loss diverges, or memory runs out.
     """
-    finished = files.load_finished(seed)
+    finished = scratch.load_finished(seed)
     if finished is not None:
         return finished
-    devices.prepare_process(setting.threads, tf32=setting.tf32)
+    devices.prepare_process(compute.threads, tf32=compute.tf32)
     network = loop.seeded_build(build, seed)
     train, validation = inputs()
-    if setting.compile is not None:
+    if compute.compile is not None:
         torch.use_deterministic_algorithms(True)  # the compiler too
-        network.compile(backend=setting.compile)
+        network.compile(backend=compute.compile)
     saved_s = time.monotonic()
 
-    def on_epoch(run: TrainState) -> None:
+    def on_epoch(state: TrainState) -> None:
         nonlocal saved_s
-        tell(_report(seed, run, recipe.epochs, len(train)))
-        if time.monotonic() - saved_s >= setting.save_every_s and len(run.history) < recipe.epochs:
+        on_progress(_report(seed, state, config.epochs, len(train)))
+        if time.monotonic() - saved_s >= compute.save_every_s and len(state.history) < config.epochs:
             try:
-                files.save(seed, run)
+                scratch.save(seed, state)
                 saved_s = time.monotonic()
             except OSError as error:
                 console.report_line(
-                    f"warning: {files.folder}: {error.strerror}: a kill would lose seed {seed}"
+                    f"warning: {scratch.folder}: {error.strerror}: seed {seed} cannot be resumed after a kill"
                 )
-                saved_s = math.inf  # told once, not tried again
+                saved_s = math.inf  # one warning, no further attempts
 
-    saved = files.load(seed)
+    saved = scratch.load(seed)
     if saved is not None:
-        tell(_report(seed, saved, recipe.epochs, len(train), is_resumed=True))
+        on_progress(_report(seed, saved, config.epochs, len(train), is_resumed=True))
     try:
-        run = loop.fit(
+        state = loop.fit(
             network,
             train,
             validation,
-            recipe=recipe,
+            config=config,
             seed=seed,
-            device=setting.device,
+            device=compute.device,
             on_epoch=on_epoch,
-            learner=learner(network) if learner else None,
-            run=saved,
+            trainable=trainable(network) if trainable else None,
+            state=saved,
         )
     except loop.Diverged as error:
         raise UserError(f"{error}; try a lower train.learning_rate, or train.clip_norm") from None
@@ -88,30 +88,30 @@ def train_seed(
         raise UserError(
             f"{error}: out of memory; try a smaller train.batch_size or train.workers: 1"
         ) from None
-    files.finish(seed, run)
-    tell(_report(seed, run, recipe.epochs, len(train), is_done=True))
-    # The weights lie in a file; sending them between processes as well would take longer than an epoch.
-    return TrainState(run.history, run.best_epoch, run.epoch_s, run.peak_memory_mib)
+    scratch.finish(seed, state)
+    on_progress(_report(seed, state, config.epochs, len(train), is_done=True))
+    # The weights are in a file; sending them between processes would take longer than an epoch.
+    return TrainState(state.history, state.best_epoch, state.epoch_s, state.peak_memory_mib)
 
 
 def _report(
     seed: int,
-    run: TrainState,
+    state: TrainState,
     epochs: int,
     num_samples: int,
     *,
     is_done: bool = False,
     is_resumed: bool = False,
 ) -> SeedReport:
-    last = run.history[-1]
+    last = state.history[-1]
     return SeedReport(
         seed=seed,
         epoch=last.epoch,
         epochs=epochs,
         train_loss=last.train_loss,
         valid_loss=last.valid_loss,
-        samples_per_s=num_samples / run.epoch_s[-1],
-        left_s=0.0 if is_done else (epochs - last.epoch) * run.epoch_s[-1],
+        samples_per_s=num_samples / state.epoch_s[-1],
+        left_s=0.0 if is_done else (epochs - last.epoch) * state.epoch_s[-1],
         is_done=is_done,
         is_resumed=is_resumed,
     )

@@ -1,4 +1,4 @@
-"""How to train, and where to compute: settings of params.yaml as the training takes them."""
+"""How to train, and on what to compute: settings of params.yaml in the form that training uses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
+from stages.lib.fusions import ModelSpec
 from stages.lib.params import Train
 from stages.lib.training.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train; the meaning and unit of each value stand in params.yaml."""
+    """How to train; params.yaml gives the meaning and unit of each value."""
 
     epochs: int
     batch_size: int
@@ -26,17 +27,18 @@ class TrainConfig:
     precision: str
 
 
-def train_config(train: Train, *, sensors: int = 2) -> TrainConfig:
-    """The part of the settings that decides what is learned.
+def train_config(train: Train, spec: ModelSpec) -> TrainConfig:
+    """How this model is trained.
 
-    Args:
-        sensors: that the network sees. One that sees a single sensor has none to lose.
+    A head over frozen networks has its own number of epochs and learning rate. Sensors are dropped only where the
+    model sees two of them.
     """
-    sensor_dropout = train.augment.sensor_dropout if sensors > 1 else 0.0
+    length = train.late if spec.has_frozen_nets else train
+    sensor_dropout = train.augment.sensor_dropout if len(spec.sensors) > 1 else 0.0
     return TrainConfig(
-        epochs=train.epochs,
+        epochs=length.epochs,
         batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
+        learning_rate=length.learning_rate,
         schedule=train.schedule,
         weight_decay=train.weight_decay,
         clip_norm=train.clip_norm,
@@ -49,7 +51,7 @@ def train_config(train: Train, *, sensors: int = 2) -> TrainConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where and how a seed is trained: all but the saving may change the last digits of a result."""
+    """On what a seed is trained: all values except `save_every_s` may change the last digits of a result."""
 
     device: torch.device
     threads: int

@@ -1,4 +1,4 @@
-"""The state of a training run: all that is needed to go on from an epoch."""
+"""The state of a seed's training: all that is needed to resume after an epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's outcome; losses are means per sample, the first over the epoch's own steps."""
+    """One epoch's results; losses are means per sample, the training loss over the epoch's own steps."""
 
     epoch: int  # from 1
     learning_rate: float  # of the last step
@@ -20,7 +20,7 @@ class Epoch:
 
 @dataclass
 class TrainState:
-    """How far a seed has come: all that is needed to go on as if nothing had happened."""
+    """A seed's training up to an epoch: resumed from it, training gives the same bits as without interruption."""
 
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -29,24 +29,24 @@ class TrainState:
     best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best epoch, on the CPU
     weights: dict[str, Tensor] = field(default_factory=dict)  # of the last epoch
     moments: dict[str, Tensor] = field(default_factory=dict)  # Adam's
-    generators: dict[str, Tensor] = field(default_factory=dict)  # states of all that draws random numbers
+    generators: dict[str, Tensor] = field(default_factory=dict)  # states of all random number generators
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def moments(learner: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def moments(trainable: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's state by parameter name."""
     return {
         f"{kind}.{name}": value
-        for name, parameter in learner.named_parameters()
+        for name, parameter in trainable.named_parameters()
         for kind, value in optimizer.state[parameter].items()
     }
 
 
 def generator_states(generators: dict[str, torch.Generator], device: torch.device) -> dict[str, Tensor]:
-    """States of the run's generators, and of the global ones, which an operator's dropout would use."""
+    """States of the training's generators, and of the global ones, which a fusion's dropout would use."""
     states = {name: generator.get_state() for name, generator in generators.items()}
     states["cpu"] = torch.get_rng_state()
     if device.type == "cuda":
@@ -55,24 +55,24 @@ def generator_states(generators: dict[str, torch.Generator], device: torch.devic
 
 
 def restore(
-    run: TrainState,
-    learner: nn.Module,
+    state: TrainState,
+    trainable: nn.Module,
     optimizer: torch.optim.Optimizer,
     generators: dict[str, torch.Generator],
     device: torch.device,
 ) -> None:
-    """Puts everything back where it was after the run's last epoch."""
-    learner.load_state_dict(run.weights)
-    for name, parameter in learner.named_parameters():
-        # Moments lie in memory as their parameter does; only the count of steps is a number.
+    """Restores weights, optimizer and generators as they were after the state's last epoch."""
+    trainable.load_state_dict(state.weights)
+    for name, parameter in trainable.named_parameters():
+        # Moments have the memory layout of their parameter; the count of steps is a scalar.
         optimizer.state[parameter] = {
             kind: torch.zeros_like(parameter, memory_format=torch.preserve_format).copy_(value)
-            if (value := run.moments[f"{kind}.{name}"]).ndim
+            if (value := state.moments[f"{kind}.{name}"]).ndim
             else value.to(device)
             for kind in ("step", "exp_avg", "exp_avg_sq")
         }
     for name, generator in generators.items():
-        generator.set_state(run.generators[name])
-    torch.set_rng_state(run.generators["cpu"])
+        generator.set_state(state.generators[name])
+    torch.set_rng_state(state.generators["cpu"])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(run.generators["cuda"], device)
+        torch.cuda.set_rng_state(state.generators["cuda"], device)

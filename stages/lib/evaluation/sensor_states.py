@@ -1,6 +1,6 @@
-"""The states in which a model meets a sensor: as it is, missing, or corrupted.
+"""The states of a sensor under which a model is evaluated: as measured, missing, or corrupted.
 
-Each sensor's features are computed once for each of its states and joined with those of the other sensor.
+The features of each sensor are computed once for each of its states and joined with those of the other sensor.
 
 N = samples of a split;  C, H, W = channels, height and width of a sensor's inputs
 """
@@ -27,94 +27,95 @@ MISSING = "missing"
 
 Features = dict[int, Tensor]  # of one sensor in one state, by seed
 
-# Samples that are corrupted together: part of what a corruption's random numbers depend on, and therefore no
-# setting.
+# Samples that are corrupted together. Not a setting, since a corruption's random numbers depend on it.
 _BLOCK = 256
 
-# Samples that a CPU encodes at a time: the maps of more don't fit a core's cache, and take up to half as long again.
-_ENCODED_AT_ONCE = 32
+# Samples that a CPU encodes at a time: larger batches do not fit a core's cache and take up to 1.5 times as long.
+_CPU_BATCH = 32
 
 
 @dataclass(frozen=True)
-class State:
-    """A sensor's: of all samples of a split, as they were measured; missing; or with some samples corrupted."""
+class SensorState:
+    """A sensor with all samples of a split as measured, with missing inputs, or with some samples corrupted."""
 
     sensor: str
     name: str  # a split's, `MISSING`, or a corruption's
-    severity: int = 0  # of a corruption, from 1
+    severity: int = 0  # of a corruption, from 1; 0 without one
 
 
 @dataclass(frozen=True)
-class Data:
-    """What models are evaluated on.
+class EvaluationData:
+    """The data on which models are evaluated.
 
     Args:
-        splits: by name, those that are not trained on.
-        probed: the one of them on which sensors go missing, are shuffled and corrupted.
-        blanks: by sensor, the inputs that stand for a missing one.
+        splits: by name, all but the training split.
+        robustness_split: the one on which sensors are missing, shuffled and corrupted.
+        missing: by sensor, the inputs that stand for a missing one.
     """
 
     splits: dict[str, Split]
-    probed: str
-    blanks: dict[str, Float[Tensor, "C H W"]]
+    robustness_split: str
+    missing: dict[str, Float[Tensor, "C H W"]]
     settings: Evaluate
 
     @property
     def labels(self) -> Int[np.ndarray, "N"]:
-        """Of the split that is probed."""
-        return self.splits[self.probed].labels.cpu().numpy()
+        """Labels of the robustness split."""
+        return self.splits[self.robustness_split].labels.cpu().numpy()
 
     @cached_property
-    def few(self) -> list[int]:
-        """The samples of it that are corrupted."""
-        return _spread(self.labels, self.settings.corrupted_groups)
+    def corrupted_samples(self) -> list[int]:
+        """The samples of the robustness split that are corrupted."""
+        return _stratified(self.labels, self.settings.corrupted_groups)
 
-    def corruptions(self, sensor: str) -> list[State]:
+    def corruptions(self, sensor: str) -> list[SensorState]:
         return [
-            State(sensor, name, severity)
+            SensorState(sensor, name, severity)
             for name in vars(getattr(self.settings.corruptions, sensor))
             for severity in self.settings.severities
         ]
 
-    def states(self, sensor: str) -> list[State]:
+    def states(self, sensor: str) -> list[SensorState]:
         """All states of a sensor that a model is evaluated under."""
         names = [*self.splits, MISSING]
-        return [State(sensor, name) for name in names] + self.corruptions(sensor)
+        return [SensorState(sensor, name) for name in names] + self.corruptions(sensor)
 
-    def inputs(self, state: State) -> Iterator[Tensor]:
-        """The sensor's network inputs, some samples at a time."""
+    def inputs(self, state: SensorState) -> Iterator[Tensor]:
+        """The sensor's network inputs, in blocks of samples."""
         if state.name == MISSING:
-            return iter([self.blanks[state.sensor][None]])
+            return iter([self.missing[state.sensor][None]])
         if state.severity:
             return self._corrupted(state)
         split = self.splits[state.name]
         blocks = _blocks(split, state.sensor, range(len(split)))
         return (split.normalized(state.sensor, measured) for measured in blocks)
 
-    def _corrupted(self, state: State) -> Iterator[Tensor]:
-        """Corrupted ones, whose random numbers are the same for every model and seed."""
-        split = self.splits[self.probed]
+    def _corrupted(self, state: SensorState) -> Iterator[Tensor]:
+        """Corrupted inputs; their random numbers are the same for every model and seed."""
+        split = self.splits[self.robustness_split]
         strength = getattr(getattr(self.settings.corruptions, state.sensor), state.name)[state.severity - 1]
         corrupt = CORRUPTIONS[state.sensor][state.name]
-        for number, measured in enumerate(_blocks(split, state.sensor, self.few)):
+        for number, measured in enumerate(_blocks(split, state.sensor, self.corrupted_samples)):
             seed = zlib.crc32(f"{state.sensor} {state.name} {state.severity} {number}".encode())
             generator = torch.Generator().manual_seed(seed)
             yield split.normalized(state.sensor, corrupt(measured.cpu(), strength, generator))
 
 
 @torch.no_grad()
-def features(networks: dict[int, FusionNet], data: Data, device: torch.device, state: State) -> Features:
-    """Of every seed's network; inputs are made once for all."""
+def features(
+    networks: dict[int, FusionNet], data: EvaluationData, device: torch.device, state: SensorState
+) -> Features:
+    """The features of every seed's network; the inputs are computed once for all of them."""
     parts: dict[int, list[Tensor]] = {seed: [] for seed in networks}
     batch_size = data.settings.batch_size
     if device.type == "cpu":
-        batch_size = min(batch_size, _ENCODED_AT_ONCE)
+        batch_size = min(batch_size, _CPU_BATCH)
     for block in data.inputs(state):
         for batch in block.split(batch_size):
             on_device = batch.to(device, memory_format=torch.channels_last)
             for seed, network in networks.items():
                 parts[seed].append(network.features(state.sensor, on_device))
-    # Networks that do all when they join hand on the inputs themselves: these are kept once, not for each seed.
+    # Networks that compute everything in `join` return the inputs as features: keep these once, not for each seed.
     joined: dict[tuple[int, ...], Tensor] = {}
     for blocks in parts.values():
         if tuple(map(id, blocks)) not in joined:
@@ -126,8 +127,8 @@ def missing_inputs(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W
     """The inputs that stand for a missing sensor.
 
     Args:
-        setting: "zeros" for a black picture and an empty scan; "mean" for the training split's mean inputs,
-            by channel.
+        setting: "zeros" for a black image and a raster without returns; "mean" for the training split's mean
+            inputs by channel.
     """
     first = dict(zip(SENSORS, train.measured([0]), strict=True))
     if setting == "zeros":
@@ -148,13 +149,13 @@ def missing_inputs(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W
 
 
 def _blocks(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tensor]:
-    """What one sensor saw of these samples, some at a time."""
+    """One sensor's measurements of these samples, in blocks."""
     for start in range(0, len(samples), _BLOCK):
         yield split.measured(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
 
 
-def _spread(labels: Int[np.ndarray, "N"], most: int) -> list[int]:
-    """So many samples at most, in which classes have the shares that they have in all: the same for every model."""
+def _stratified(labels: Int[np.ndarray, "N"], limit: int) -> list[int]:
+    """At most `limit` samples, with the class shares of all samples; the same for every model."""
     by_class = np.argsort(labels, kind="stable")
-    places = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
+    places = np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int)
     return sorted(by_class[places].tolist())
