@@ -85,7 +85,9 @@ def render(settings: Params) -> list[View]:
         scene = synthetic.draw_scene(rng, settings.synthetic)
         for label in ("cubes", "spheres"):
             rotation = rendering.draw_rotation(rng, settings.synthetic)
-            picture, range_m = (look(label, scene, rotation) for look in (renderer.photograph, renderer.scan))
+            picture, range_m = (
+                look(label, scene, rotation) for look in (renderer.image, renderer.range_image)
+            )
             views.append((label, picture, range_m))
     return views
 
@@ -104,15 +106,15 @@ def make_groups(folder: Path, splits: list[str], views: list[View], settings: Pa
     for number, split in enumerate(splits):
         label, picture, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
-        scan_m = rendering.degrade_scan(range_m, rng, settings.synthetic.lidar)
-        xyza = geometry.xyza_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
+        scan_m = rendering.degrade_ranges(range_m, rng, settings.synthetic.lidar)
+        raster = geometry.raster_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
         files = {
             "rgb": folder / "data" / f"{number:05d}.png",
             "lidar_img": folder / "data" / f"{number:05d}.depth.png",
         }
         Image.fromarray(rendering.degrade_image(picture, rng, settings.synthetic.rgb)).save(files["rgb"])
-        Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
-        yield NewGroup(f"scene-{number}", label, split, files, xyza)
+        Image.fromarray(depth_image.from_raster(raster)).save(files["lidar_img"])
+        yield NewGroup(f"scene-{number}", label, split, files, raster)
 
 
 def measure_export(dataset: Path, settings: Params) -> dict[str, float]:
@@ -137,8 +139,8 @@ def measure_plain_loop(dataset: Path, settings: Params) -> dict[str, float]:
     for group in loaded.iter_groups():
         picture = Image.open(group["rgb"].filepath).resize((_IMAGE_SIZE, _IMAGE_SIZE))
         rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-        xyza = torch.from_numpy(group["lidar_img"].xyza.copy())
-        assert rgb.shape == xyza.shape and group["rgb"].ground_truth.label
+        raster = torch.from_numpy(group["lidar_img"].xyza.copy())
+        assert rgb.shape == raster.shape and group["rgb"].ground_truth.label
     total_s = time.perf_counter() - start_s
     loaded.delete()
     return {"import_s": sum(import_s), "seconds": total_s}
