@@ -193,7 +193,7 @@ def broken_picture(number: int, rgb: object, lidar: object) -> None:
             {"dataset__label_field": "class"},
             ["no field 'class'", "dataset.label_field", "ground_truth"],
         ),
-        (None, {"dataset__label_field": "filepath"}, ["'filepath'", "no fo.Classification"]),
+        (None, {"dataset__label_field": "filepath"}, ["'filepath'", "not an fo.Classification"]),
         (None, {"dataset__splits__train": "training"}, ["train split is empty", "'training'", "validation"]),
         (untag("validation"), {}, ["validation split is empty", "dataset.splits.validation", "other"]),
         (untag("train"), {}, ["train split is empty", "dataset.splits.train"]),

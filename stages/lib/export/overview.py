@@ -68,7 +68,7 @@ class Overview:
         return [
             Histogram(f"range of the returns (m)\nat {edges_m[-1]:g}: and beyond", edges_m, range_counts),
             _histogram("returns per scan", returns, _most(self._returns) + 1),
-            _histogram("mean brightness of an image\n(1: white)", brightness, _most(self._brightness)),
+            _histogram("mean brightness of a picture\n(1: white)", brightness, _most(self._brightness)),
         ]
 
 
