@@ -1,6 +1,6 @@
-"""All fusions, from their docstrings: as the page docs/fusions.md, or as a list.
+"""Writes docs/fusions.md, the page about all fusions, from their docstrings.
 
-python -m scripts.fusion_docs    writes the page anew
+python -m scripts.fusion_docs
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stages.lib.models.architecture import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")
-# So that the page does not change with params.yaml.
+# Fixed sizes, so that the page does not depend on params.yaml.
 _NOTEBOOK = Architecture(
     rgb_channels=4,
     lidar_channels=4,
@@ -38,12 +38,12 @@ class Entry:
 
     name: str
     kind: str
-    told: Description
+    description: Description
     parameters: int  # of the whole network
 
 
 def entries(sizes: Architecture) -> list[Entry]:
-    """Every file of the folder, by kind."""
+    """An entry for every fusion, by kind."""
     return [
         Entry(name, kind, fusions.describe(name), networks.count_parameters(networks.sketch(name, sizes)))
         for kind in fusions.KINDS
@@ -52,10 +52,16 @@ def entries(sizes: Architecture) -> list[Entry]:
 
 
 def listing(network: Network) -> str:
-    """A table for the terminal; networks for the notebook's inputs and these widths."""
+    """A table for the terminal, with the sizes of networks of these widths for the notebook's inputs."""
     sizes = replace(_NOTEBOOK, **vars(network))
     rows = [
-        [entry.name, entry.kind, f"{entry.parameters:,}", entry.told.parameters, entry.told.formula]
+        [
+            entry.name,
+            entry.kind,
+            f"{entry.parameters:,}",
+            entry.description.parameters,
+            entry.description.formula,
+        ]
         for entry in entries(sizes)
     ]
     headers = ["name", "kind", "parameters", "its own", "formula"]
@@ -67,7 +73,12 @@ def page() -> str:
     """The page in markdown."""
     listed = entries(_NOTEBOOK)
     rows = [
-        [f"[{entry.name}](#{entry.name})", entry.kind, f"`{entry.told.parameters}`", f"{entry.parameters:,}"]
+        [
+            f"[{entry.name}](#{entry.name})",
+            entry.kind,
+            f"`{entry.description.parameters}`",
+            f"{entry.parameters:,}",
+        ]
         for entry in listed
     ]
     table = tabulate(
@@ -75,29 +86,33 @@ def page() -> str:
     )
     parts = [
         "# The fusions",
-        "Written by `python -m scripts.fusion_docs` from the docstrings in `stages/lib/fusions/`; a name is used by "
-        "listing it in params.yaml, under `late` if it is of that kind, else under `intermediate`.",
+        "`python -m scripts.fusion_docs` writes this page from the docstrings in `stages/lib/fusions/`. To train a "
+        "fusion, list its name in params.yaml: under `late` if it is of that kind, otherwise under `intermediate`.",
         table,
-        "In formulas, of one sample: C: channels of one sensor's maps where they meet (100 in the notebook's "
-        "networks); H, W: height and width of the maps at hand; blocks: the channels after each block up to there; "
-        "K: logits, one for two classes; h: `network.late_hidden`; [a, b]: one after the other; other letters with "
-        "sizes in brackets: learned weights, multiplied as matrices where two stand side by side. The networks are "
-        "the notebook's: two sensors of 4 channels, 64 x 64, two classes; a late fusion's parameters include both "
-        "unimodal nets.",
+        "Formulas describe one sample. Their letters:",
+        "- C: channels of one sensor's feature maps where they are fused (100 in the notebook's networks)\n"
+        "- H, W: height and width of these maps\n"
+        "- blocks: the channels after each block, up to the place of the fusion\n"
+        "- K: logits, one for two classes\n"
+        "- h: `network.late_hidden`\n"
+        "- [a, b]: a and b, concatenated\n"
+        "- other letters with sizes in brackets: learned weights; letters side by side: matrix product",
+        "The column Network counts the parameters of the notebook's networks: two sensors of 4 channels, 64 x 64, "
+        "two classes. Those of a late fusion include both unimodal nets.",
     ]
     return "\n\n".join([*parts, *map(_section, listed)]) + "\n"
 
 
 def _section(entry: Entry) -> str:
-    told = entry.told
+    description = entry.description
     facts = [
-        f"Formula: `{told.formula}`",
-        f"Strength: {told.strength}",
-        f"Limitation: {told.limitation}",
-        f"Source: {told.source}",
+        f"Formula: `{description.formula}`",
+        f"Strength: {description.strength}",
+        f"Limitation: {description.limitation}",
+        f"Source: {description.source}",
     ]
     lines = "\n".join(f"- {fact}" for fact in facts)
-    return "\n\n".join([f"## {entry.name}", *told.paragraphs, lines])
+    return "\n\n".join([f"## {entry.name}", *description.paragraphs, lines])
 
 
 def main(arguments: Sequence[str] = ()) -> None:

@@ -1,11 +1,11 @@
-"""Turns the course's raw folders into a FiftyOne dataset that the pipeline takes as it is.
+"""Converts raw folders as the course's into a FiftyOne dataset, which the pipeline can read without other settings.
 
     python -m scripts.ingest RAW OUT
 
-RAW holds a folder for each class: pictures in its rgb/, range images in metres (.npy) in its lidar/, and
-azimuth.npy and zenith.npy (radians) beside these two or above. Further folders in between do no harm.
-A picture and a scan belong together when their file names are the same but for the suffix, never by
-order; what has no counterpart, or two, is left out and listed.
+RAW contains a folder for each class, with images in its rgb/, range images in metres (.npy) in its lidar/, and
+azimuth.npy and zenith.npy (radians) beside these two or in a folder above. More levels of folders are allowed.
+An image and a scan form a pair if their file names are equal without suffix; the order of the files does not matter.
+A file that matches no other file, or several, is left out and listed.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from stages.lib.params import Params
 
 LEFT_OUT = "left_out.txt"
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+_IMAGES = (".png", ".jpg", ".jpeg")
 _SCANS = (".npy",)
 _ANGLES = ("azimuth", "zenith")
-# Of the scenes, at least one each; the rest is for training.
+# Shares of the scenes, at least one scene each; all others are for training.
 _SHARES = {"test": 0.15, "validation": 0.15}
-_MOST_LINES = 50  # of left out files on the terminal; the file lists all
+_MOST_LINES = 50  # about files that are left out, on the terminal; left_out.txt lists all
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and a scan of the same name."""
+    """An image and a scan of the same name."""
 
     label: str
     stem: str
-    picture: Path
-    scan: Path
+    image_path: Path
+    scan_path: Path
     angles: Angles
 
 
@@ -62,24 +62,24 @@ def main(arguments: Sequence[str]) -> None:
     pairs, left_out = find_pairs(raw, settings.export.max_pixels)
     split_of = assign_splits(pairs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # A folder that is there under its own name is complete.
+    # Written under another name first: a folder with its final name is complete.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         folder = Path(scratch) / "dataset"
         counts = Counter[tuple[str, str]]()
         groups = convert(pairs, split_of, folder, settings, left_out, counts)
         first = next(groups, None)
         if first is None:
-            raise UserError(f"{raw}: no pair can be read; the first one: {left_out[0]}")
+            raise UserError(f"{raw}: no pair is readable; the first one: {left_out[0]}")
         shown = console.track(itertools.chain([first], groups), "converting", len(pairs), "pair")
         write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
         require_usable(counts, raw)
         (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))
         folder.rename(out)
-    tell(out, left_out, counts)
+    print_summary(out, left_out, counts)
 
 
 def require_usable(counts: Counter[tuple[str, str]], raw: Path) -> None:
-    """Raises UserError unless two classes can be learned and something is left to validate on."""
+    """Raises UserError unless two classes have training groups and there is a validation group."""
     learned = sorted(label for label, split in counts if split == "train")
     if len(learned) < 2 or not any(split == "validation" for _, split in counts):
         raise UserError(
@@ -89,7 +89,7 @@ def require_usable(counts: Counter[tuple[str, str]], raw: Path) -> None:
 
 
 def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
-    """All pairs by class and name, and a line about each file that belongs to none."""
+    """All pairs in the order of class and name, and a line about each file that belongs to no pair."""
     if not raw.is_dir():
         raise UserError(f"{raw}: no such folder")
     pairs: list[Pair] = []
@@ -97,33 +97,35 @@ def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
     folders = class_folders(raw)
     for label, folder in folders.items():
         angles = formats.find_angles({}, raw, folder / "lidar" / "any.npy", label, max_pixels)
-        rgb = by_stem(folder / "rgb", _PICTURES, left_out)
+        rgb = by_stem(folder / "rgb", _IMAGES, left_out)
         scans_of = by_stem(folder / "lidar", _SCANS, left_out)
         for stem in sorted(rgb.keys() | scans_of.keys()):
             found = [*rgb[stem], *scans_of[stem]]
             if len(rgb[stem]) == len(scans_of[stem]) == 1:
-                picture, scan = found
-                own = angles or formats.find_angles({}, raw, scan, label, max_pixels)
+                image_path, scan_path = found
+                own = angles or formats.find_angles({}, raw, scan_path, label, max_pixels)
                 if own is None:
-                    raise UserError(f"{folder}: no azimuth.npy and zenith.npy here, above or in lidar/")
-                pairs.append(Pair(label, stem, picture, scan, own))
+                    raise UserError(
+                        f"{folder}: no azimuth.npy and zenith.npy here, in a folder above or in lidar/"
+                    )
+                pairs.append(Pair(label, stem, image_path, scan_path, own))
                 continue
             if not (rgb[stem] and scans_of[stem]):
-                reason = f"no {'scan' if rgb[stem] else 'picture'} of this name"
+                reason = f"no {'scan' if rgb[stem] else 'image'} of this name"
             else:
-                reason = f"{len(rgb[stem])} pictures and {len(scans_of[stem])} scans of this name"
+                reason = f"{len(rgb[stem])} images and {len(scans_of[stem])} scans of this name"
             left_out += [f"{path}: {reason}" for path in found]
     left_out += strays(raw, folders)
     if len({pair.label for pair in pairs}) < 2:
         raise UserError(
-            f"{raw}: pairs of a picture and a scan of the same name in fewer than two classes; "
+            f"{raw}: fewer than two classes have an image and a scan of the same name; "
             f"{len(left_out):,} files have no counterpart, such as {', '.join(left_out[:3]) or 'none'}"
         )
     return pairs, left_out
 
 
 def class_folders(raw: Path) -> dict[str, Path]:
-    """The folders with pictures and scans, by class; a class is named as its folder."""
+    """The folders with images and scans, by class; a class has the name of its folder."""
     folders: dict[str, Path] = {}
     for rgb in sorted(raw.rglob("rgb")):
         folder = rgb.parent
@@ -140,7 +142,7 @@ def class_folders(raw: Path) -> dict[str, Path]:
 
 
 def strays(raw: Path, folders: dict[str, Path]) -> list[str]:
-    """A line about each file that lies in no class's rgb/ or lidar/ and is no file of angles."""
+    """A line about each file that lies outside all rgb/ and lidar/ folders and contains no angles."""
     owned = [folder / name for folder in folders.values() for name in SENSORS]
     return [
         f"{path}: not in rgb/ or lidar/ of a class; a class is a folder with both"
@@ -153,7 +155,7 @@ def strays(raw: Path, folders: dict[str, Path]) -> list[str]:
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> defaultdict[str, list[Path]]:
-    """Files at any depth by their name without suffix; other files are listed as left out."""
+    """Files in the folder and below, by name without suffix; files with other suffixes are listed as left out."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.is_dir() or path.name.startswith(".") or (path.stem in _ANGLES and path.suffix in _SCANS):
@@ -166,10 +168,10 @@ def by_stem(folder: Path, suffixes: tuple[str, ...], left_out: list[str]) -> def
 
 
 def assign_splits(pairs: list[Pair]) -> dict[str, str]:
-    """The split of each name, by its hash and stratified by the classes that share it.
+    """The split of each file name: by its hash, and stratified by the classes that have a file of this name.
 
-    In the course's data files of one name show one scene, first as a cube and then as a sphere; they
-    stay together.
+    In the course's data, files of the same name show the same scene, first with a cube and then with a sphere; so
+    they get the same split.
     """
     labels_of = defaultdict(list)
     for pair in pairs:
@@ -196,36 +198,36 @@ def convert(
     left_out: list[str],
     counts: Counter[tuple[str, str]],
 ) -> Iterator[NewGroup]:
-    """Copies each picture, converts each scan to XYZA; unreadable pairs are left out and listed.
+    """Copies each image and converts each scan to a raster; unreadable pairs are left out and listed.
 
     Args:
-        counts: is told of each group by class and split.
+        counts: number of groups by class and split, which this function increases.
     """
     for pair in pairs:
         try:
-            range_m = readers.read_npy(pair.scan, settings.export.max_pixels)
-            xyza = formats.from_range(
-                range_m, pair.angles, settings.dataset.lidar.max_range_m, str(pair.scan)
+            range_m = readers.read_npy(pair.scan_path, settings.export.max_pixels)
+            raster = formats.from_range(
+                range_m, pair.angles, settings.dataset.lidar.max_range_m, str(pair.scan_path)
             )
-            images.read_picture(pair.picture, settings.export.image_size, settings.export.max_pixels)
+            images.read_image(pair.image_path, settings.export.image_size, settings.export.max_pixels)
         except UserError as error:
-            left_out += [f"{pair.picture}: unreadable pair", f"{pair.scan}: unreadable pair; {error}"]
+            left_out += [f"{pair.image_path}: unreadable pair", f"{pair.scan_path}: unreadable pair; {error}"]
             continue
         files = {
-            "rgb": folder / "data" / pair.label / f"{pair.stem}{pair.picture.suffix.lower()}",
+            "rgb": folder / "data" / pair.label / f"{pair.stem}{pair.image_path.suffix.lower()}",
             "lidar_img": folder / "depth" / pair.label / f"{pair.stem}.png",
         }
         for path in files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(pair.picture, files["rgb"])
-        Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
+        shutil.copyfile(pair.image_path, files["rgb"])
+        Image.fromarray(depth_image.from_raster(raster)).save(files["lidar_img"])
         split = split_of[pair.stem]
         counts[pair.label, split] += 1
-        yield NewGroup(pair.stem, pair.label, split, files, xyza)
+        yield NewGroup(pair.stem, pair.label, split, files, raster)
 
 
 def angles_by_class(pairs: list[Pair]) -> dict[str, list[float]]:
-    """The angles as the dataset's info keeps them."""
+    """The angles in the form of the dataset's info."""
     info = {}
     for pair in pairs:
         info[f"azimuth_{pair.label}"] = pair.angles.azimuth_rad.tolist()
@@ -233,7 +235,7 @@ def angles_by_class(pairs: list[Pair]) -> dict[str, list[float]]:
     return info
 
 
-def tell(out: Path, left_out: list[str], counts: Counter[tuple[str, str]]) -> None:
+def print_summary(out: Path, left_out: list[str], counts: Counter[tuple[str, str]]) -> None:
     for line in left_out[:_MOST_LINES]:
         print(f"left out: {line}")
     if len(left_out) > _MOST_LINES:

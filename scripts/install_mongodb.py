@@ -1,4 +1,4 @@
-"""Makes sure that FiftyOne has a MongoDB server to start; set-up (Makefile) does so.
+"""Installs a MongoDB server for FiftyOne if there is none; `make setup` runs it.
 
 python -m scripts.install_mongodb
 """

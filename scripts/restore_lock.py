@@ -1,9 +1,10 @@
-"""Restores dvc.lock where DVC cannot read it.
+"""Restores dvc.lock when DVC cannot read it.
 
     python -m scripts.restore_lock
 
-DVC writes that file in place, so a kill in that moment leaves half of it, and every later command of DVC refuses it.
-The committed file takes its place; what has run since comes back from DVC's run cache. The unreadable file is kept.
+DVC writes this file in place. If DVC is killed at that moment, the file stays incomplete, and later commands of DVC
+refuse it. This script replaces it by the committed file and keeps the unreadable one. The results of later runs come
+back from DVC's run cache.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ def main(arguments: Sequence[str] = ()) -> None:
         return
     LOCK.replace(KEPT)
     committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True)
-    instead = "none is committed"
+    replaced = "no committed file replaces it"
     if committed.returncode == 0:
         LOCK.write_bytes(committed.stdout)
-        instead = "the committed one takes its place"
+        replaced = "the committed file replaces it"
     console.report_line(
-        f"{LOCK}: DVC cannot read it; a kill of DVC cuts it off, a merge leaves marks in it. It is kept as {KEPT}; "
-        f"{instead}; what has run since comes back from DVC's run cache"
+        f"{LOCK}: DVC cannot read it (DVC was killed while it wrote it, or a merge left marks in it). It is kept as "
+        f"{KEPT}; {replaced}; the results of later runs come back from DVC's run cache"
     )
 
 
 def is_whole(path: Path) -> bool:
-    """Whether DVC would read this lock file."""
+    """Whether DVC can read this lock file."""
     try:
         COMPILED_LOCKFILE_SCHEMA(load_yaml(path))
     except (DvcException, Invalid):

@@ -1,9 +1,9 @@
-"""Checks params.yaml before anything runs, so that a slip ends in one line and costs nothing.
+"""Checks params.yaml before anything else runs, so that a wrong setting costs one line and no time.
 
     python -m stages.check
 
-Writes data/params.ok, always with the same content: that params.yaml changed says nothing to the
-stages that follow, which depend on the keys they read.
+Writes data/params.ok, always with the same content: a change of params.yaml re-runs only the stages that read the
+changed keys.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def check_lists(settings: Params) -> None:
-    """Every list names what exists, once."""
+    """Every name in a list exists, and no entry is there twice."""
     choices = {
         "unimodal": SENSORS,
         "intermediate": fusions.names(*fusions.JOINT),
@@ -44,22 +44,24 @@ def check_lists(settings: Params) -> None:
     for key, known in choices.items():
         for name in getattr(settings, key):
             if name not in known:
-                raise UserError(f"params.yaml: {key}: unknown name '{name}'; it can hold {', '.join(known)}")
+                raise UserError(
+                    f"params.yaml: {key}: unknown name '{name}'; known names are {', '.join(known)}"
+                )
     for key in (*choices, "seeds"):
         entries = getattr(settings, key)
         twice = sorted({entry for entry in entries if entries.count(entry) > 1})
         if twice:
-            raise UserError(f"params.yaml: {key}: {twice[0]} is listed twice")
+            raise UserError(f"params.yaml: {key}: {twice[0]} is listed twice; list it once")
     missing = [sensor for sensor in SENSORS if sensor not in settings.unimodal]
     if missing:
         raise UserError(
-            f"params.yaml: unimodal: '{missing[0]}' is missing; late fusion stands on both "
-            "unimodal nets, and every fusion is compared with them"
+            f"params.yaml: unimodal: '{missing[0]}' is missing; list both rgb and lidar: late fusion joins their "
+            "nets, and every fusion is compared with them"
         )
 
 
 def check_fusion(settings: Params) -> None:
-    """The headline's fusion is one of those that are trained."""
+    """The fusion of the headline is one of those that are trained."""
     if settings.fusion not in settings.fusion_names():
         raise UserError(
             f"params.yaml: fusion: unknown fusion '{settings.fusion}'; choose one of "
@@ -68,7 +70,7 @@ def check_fusion(settings: Params) -> None:
 
 
 def check_splits(settings: Params) -> None:
-    """Three different tags for three splits."""
+    """The three splits have three different tags."""
     tags = settings.dataset.splits
     if len({tags.train, tags.validation, tags.test}) < 3:
         raise UserError(
@@ -78,10 +80,10 @@ def check_splits(settings: Params) -> None:
 
 
 def check_lidar(source: LidarSource) -> None:
-    """Formats that lie in a field name it; those that lie in files have none."""
+    """A format in a field of samples needs the field's name; a format in files has no field."""
     in_files = source.format in ("npy", "pcd")
     if in_files != (source.field is None):
-        right = "null" if in_files else "the name of the field that holds the arrays"
+        right = "null" if in_files else "the name of the field with the arrays"
         raise UserError(
             f"params.yaml: dataset.lidar.field: is {source.field or 'null'}; for format {source.format} "
             f"it has to be {right}"
@@ -89,7 +91,7 @@ def check_lidar(source: LidarSource) -> None:
 
 
 def check_view(settings: Synthetic) -> None:
-    """The nearest and largest object of the built-in dataset stays inside the field of view."""
+    """The largest object of the built-in dataset, at its smallest distance, fits the field of view."""
     radius_m, distance_m = settings.radius_m[1], settings.distance_m[0]
     if synthetic.reach_rad(radius_m, distance_m) >= synthetic.HALF_VIEW_RAD:
         raise UserError(
@@ -99,7 +101,7 @@ def check_view(settings: Synthetic) -> None:
 
 
 def check_dataset(folder: Path) -> None:
-    """The dataset is there; the built-in one is made by the next stage."""
+    """The dataset's folder exists, unless it is the built-in dataset, which the next stage writes."""
     if folder != synthetic.FOLDER:
         reader.require_dataset_folder(folder)
 

@@ -1,9 +1,9 @@
-"""Turns the FiftyOne dataset into the tensor cache that training and evaluation read.
+"""Converts the FiftyOne dataset into the tensor cache, which training and evaluation read.
 
     python -m stages.export
 
-Reads dataset.path of params.yaml; writes data/tensors/, the manifest last. What is wrong with the data
-ends the export, all faults at once, or is written into the manifest.
+Reads the dataset at dataset.path of params.yaml; writes data/tensors/, the manifest last. Errors in the data end
+the export, which shows all of them together; warnings are written into the manifest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stages.lib.datasets.reader import DatasetGroup, GroupReader, opened
 from stages.lib.datasets.validation import DataChecks
 from stages.lib.export import decode, plan
 from stages.lib.export.cache_writer import Writer
-from stages.lib.export.decode import Pool, Settings, Written
+from stages.lib.export.decode import Pool, Settings, Unreadable, Written
 from stages.lib.export.orientation import OrientationCheck
 from stages.lib.export.overview import Overview
 from stages.lib.params import Dataset, Export
@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def export(dataset: Dataset, settings: Export) -> Manifest:
-    """The whole export; returns what it wrote as the manifest."""
+    """Writes the whole cache; returns its manifest."""
     database.require_answer()  # before anything is deleted
     shutil.rmtree(manifests.FOLDER, ignore_errors=True)
     manifests.FOLDER.mkdir(parents=True)
     try:
         return write_cache(dataset, settings)
     except BaseException:
-        # Half a cache is of no use, and it would stand in the way of `dvc checkout`.
+        # An incomplete cache is of no use, and `dvc checkout` would refuse to overwrite it.
         shutil.rmtree(manifests.FOLDER, ignore_errors=True)
         raise
 
@@ -54,16 +54,16 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     with decode.started(settings.workers) as pool, opened(dataset, data_checks) as reader:
         groups = plan.in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
         writer = Writer(manifests.FOLDER, sorted({group.label for group in groups}))
-        how = plan.decoding_settings(groups, dataset, settings, pool)
-        written = write_groups(reader, groups, how, dataset, settings, pool)
+        decoding = plan.decoding_settings(groups, dataset, settings, pool)
+        written = write_groups(reader, groups, decoding, dataset, settings, pool)
         for group, result in console.track(written, "exporting", len(groups), "group"):
-            if isinstance(result, str):
-                data_checks.error("unreadable", result)
+            if isinstance(result, Unreadable):
+                data_checks.error("unreadable", result.reason)
             elif admit(group, result, data_checks):
                 writer.add(group.split, group.key, group.scene, group.label, result)
-                overview.add(group.split, group.label, result.facts)
+                overview.add(group.split, group.label, result.stats)
                 if group.split == "train":
-                    orientation.add(result.facts.fits)
+                    orientation.add(result.stats.alignment)
             else:
                 writer.reject(result)
     data_checks.raise_errors()
@@ -73,11 +73,11 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
             data_checks.note(warning)
     manifest = writer.close(
         source=dataset.path,
-        channels=how.channels,
-        image_size=how.size,
+        channels=decoding.channels,
+        image_size=decoding.size,
         orientation=dataset.lidar.orientation,
         orientation_fits=orientation.means(),
-        field_of_view_deg=how.view.degrees() if how.view is not None else None,
+        field_of_view_deg=decoding.view.degrees() if decoding.view is not None else None,
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
@@ -89,29 +89,29 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
 def write_groups(
     reader: GroupReader,
     groups: list[DatasetGroup],
-    how: Settings,
+    decoding: Settings,
     dataset: Dataset,
     settings: Export,
     pool: Pool,
-) -> Iterator[tuple[DatasetGroup, Written | str]]:
-    """Writes the shards; gives each group with its place there, or with what is wrong with it."""
+) -> Iterator[tuple[DatasetGroup, Written | Unreadable]]:
+    """Writes the shards; yields each group with its place in them, or with the reason why it has none."""
     shards = plan.plan_shards(groups, settings.shard_groups)
     work = plan.make_jobs(reader, shards, dataset, settings.max_pixels)
-    results = decode.write_shards(work, how, pool)
-    for (_, members), outcomes in zip(shards, results, strict=True):
-        yield from zip(members, outcomes, strict=True)
+    results = decode.write_shards(work, decoding, pool)
+    for (_, members), of_shard in zip(shards, results, strict=True):
+        yield from zip(members, of_shard, strict=True)
 
 
 def admit(group: DatasetGroup, result: Written, data_checks: DataChecks) -> bool:
-    """Whether the group stays in the cache; what is wrong or odd about it is noted."""
-    facts = result.facts
+    """Whether the group stays in the cache; notes its errors and warnings."""
+    stats = result.stats
     contents = {}
-    if facts.is_constant:
+    if stats.is_constant:
         data_checks.warn("constant", group.key)
     else:
-        contents["picture"] = facts.picture_digest
-    if facts.returns:
-        contents["scan"] = facts.scan_digest
+        contents["image"] = stats.image_digest
+    if stats.returns:
+        contents["scan"] = stats.raster_digest
     else:
         data_checks.warn("empty", group.key)
     if result.num_far:

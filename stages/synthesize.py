@@ -1,4 +1,4 @@
-"""Writes the built-in dataset: cubes and spheres, seen by a camera and a LiDAR.
+"""Writes the built-in dataset: cubes and spheres in front of a camera and a LiDAR.
 
     python -m stages.synthesize
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def synthesize(settings: Synthetic) -> None:
-    """Writes the whole dataset, in place of one that may be there."""
+    """Writes the whole dataset; an existing one is replaced."""
     database.require_answer()  # before anything is deleted
     shutil.rmtree(synthetic.FOLDER, ignore_errors=True)
     (synthetic.FOLDER / "data").mkdir(parents=True)
@@ -52,21 +52,21 @@ def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[New
                 scene=f"scene-{number:05d}",
                 label=group.label,
                 split=planned.split,
-                files=write_files(f"scene-{number:05d}-{group.label}", group.image, group.xyza),
-                xyza=group.xyza,
+                files=write_files(f"scene-{number:05d}-{group.label}", group.image, group.raster),
+                raster=group.raster,
             )
 
 
-def write_files(name: str, image: np.ndarray, xyza: np.ndarray) -> dict[str, Path]:
-    """Writes the picture, a view of the scan and the point cloud; gives the file of each slice."""
+def write_files(name: str, image: np.ndarray, raster: np.ndarray) -> dict[str, Path]:
+    """Writes image, depth image and point cloud of a group; returns the file of each slice."""
     files = {
         "rgb": synthetic.FOLDER / "data" / f"{name}.png",
         "lidar_img": synthetic.FOLDER / "data" / f"{name}.depth.png",
         "lidar_pcd": synthetic.FOLDER / "data" / f"{name}.pcd",
     }
     Image.fromarray(image).save(files["rgb"])
-    Image.fromarray(depth_image.depth_picture(xyza)).save(files["lidar_img"])
-    points = xyza[:3, xyza[3] > 0].T
+    Image.fromarray(depth_image.from_raster(raster)).save(files["lidar_img"])
+    points = raster[:3, raster[3] > 0].T
     PointCloud.from_xyz_points(points).save(files["lidar_pcd"], encoding=Encoding.BINARY)
     return files
 

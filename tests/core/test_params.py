@@ -1,4 +1,4 @@
-"""params.yaml: every slip is an error that names the key and its place."""
+"""params.yaml: every wrong setting is an error that names the key and its place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_committed_file_is_valid() -> None:
         ("fusion: concatenation", "fusion: [", r"line \d+: not valid YAML"),
     ],
 )
-def test_slips_are_named(tmp_path: Path, line: str, replacement: str, message: str) -> None:
+def test_wrong_settings_are_named(tmp_path: Path, line: str, replacement: str, message: str) -> None:
     text = Path("params.yaml").read_text()
     assert line in text
     path = tmp_path / "params.yaml"
@@ -74,7 +74,7 @@ def test_a_ratio_is_text_and_not_a_time_of_day(edit_params: Callable[..., Path])
 
 
 def test_settings_can_be_written_again_and_again(tmp_path: Path) -> None:
-    """`--set-param` rewrites the file; lists in brackets with a comment behind them would not survive it twice."""
+    """`--set-param` rewrites the file; a list in brackets with a comment after it would break the second time."""
     shutil.copy2("params.yaml", tmp_path)
     for settings in (["fusion=addition"], preset_runs.NOTEBOOK, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
         preset_runs.apply(settings, tmp_path)

@@ -1,4 +1,4 @@
-"""From nothing to an environment: what `make` says before it spends minutes, and what it installs."""
+"""Set-up: the errors that `make` shows before it installs anything, and the versions that it installs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("target", ["repro", "test"])
-def test_without_a_repository_the_way_out_comes_first(archive: Path, target: str) -> None:
+def test_without_a_repository_the_error_says_what_to_do(archive: Path, target: str) -> None:
     done = make(archive, target)
     assert done.returncode != 0
     first = done.stdout.splitlines()[0]
@@ -36,7 +36,7 @@ def test_without_a_repository_the_way_out_comes_first(archive: Path, target: str
     assert not (archive / ".venv").exists(), "it began to install"
 
 
-def test_both_ways_out_lead_on(archive: Path) -> None:
+def test_both_remedies_work(archive: Path) -> None:
     (archive / ".dvc").mkdir()
     (archive / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
     assert make(archive, "checkout").returncode == 0
@@ -51,7 +51,7 @@ def test_installing_tells_its_steps() -> None:
     assert {int(total) for _, total in steps} == {len(steps)}
 
 
-def test_what_computes_or_has_broken_before_is_pinned() -> None:
+def test_packages_that_compute_or_broke_before_are_pinned() -> None:
     """Two installations a month apart give the same numbers, and the same DVC."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pinned = {line.split("==")[0] for line in lines if re.match(r"[\w.\-]+==[\w.]+", line)}

@@ -1,4 +1,4 @@
-"""FiftyOne's database: the workspace's own, seen by nobody else, and never a riddle when it is missing."""
+"""FiftyOne's database: only this project uses it, and a missing one is an error of one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.project import ROOT, Project, as_user
 from stages.lib.core.errors import UserError
 from stages.lib.datasets import database
 
-# A user's own FiftyOne, as a notebook or an App keeps it open: on the service that all processes of a machine share.
+# FiftyOne in a user's notebook or App: it uses the service that all processes of a machine share.
 OPEN_SESSION = """
 import fiftyone as fo
 fo.Dataset("of the user", persistent=True)
@@ -52,9 +52,9 @@ def answer(process: subprocess.Popen[str], starts: str) -> str:
 
 
 def test_nobody_else_sees_it(tmp_path: Path) -> None:
-    """Beside a user's running service, two pipelines at once, and be it in the same folder."""
+    """A user's service is running, and two pipelines start at once in the same folder."""
     (tmp_path / "home").mkdir()
-    # The service is found among the processes of the machine, wherever its folder lies.
+    # FiftyOne finds the service among the processes of the machine, whatever its folder.
     home = {"HOME": str(tmp_path / "home"), "FIFTYONE_DATABASE_VALIDATION": "false"}
     user = run_code(tmp_path, OPEN_SESSION, **home)
     answer(user, "ready")
@@ -75,13 +75,13 @@ def test_nobody_else_sees_it(tmp_path: Path) -> None:
     user.stdin.write("\n")
     user.stdin.flush()
     assert answer(user, "[") == "['of the user']"
-    # What the killed one left goes with the next; the other left nothing.
+    # The killed process left its database, which the next process deletes; the other one left nothing.
     assert len(list(folder.glob(".fiftyone/database-*"))) == 1
     database._remove_left_over(folder / ".fiftyone")
     assert not list(folder.glob(".fiftyone/database-*"))
 
 
-def test_it_lives_in_the_workspace() -> None:
+def test_its_files_are_in_this_folder() -> None:
     """Whatever the user's own settings are."""
     fo = database.connect()
     assert re.fullmatch(r"mongodb://127\.0\.0\.1:\d+", fo.config.database_uri)
@@ -125,7 +125,7 @@ def test_a_dead_address_is_named_at_once(monkeypatch: pytest.MonkeyPatch, addres
     assert time.monotonic() - started_s < 5
 
 
-def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIFTYONE_DATABASE_URI", "mongodb://ann:secret@127.0.0.1:9/?authSource=x")
     with pytest.raises(UserError) as caught:
         database.require_answer()

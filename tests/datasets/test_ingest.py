@@ -1,4 +1,4 @@
-"""The course's raw folders, whole and broken, become a dataset that the pipeline takes."""
+"""Raw folders as the course's, complete and damaged, become a dataset that the pipeline reads."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def run_ingest(*arguments: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Raw folders with every fault, what was made of them, and what was said."""
+    """Raw folders with every error, the dataset made of them, and the output."""
     base = tmp_path_factory.mktemp("ingest")
     raw = write_raw(base / "raw", {"cubes": range(20), "spheres": range(12)}, nested=("spheres",))
     (raw / "cubes/rgb/0003.png").unlink()
     (raw / "spheres/lidar/lidar/0005.npy").unlink()
     (raw / "cubes/lidar/0007.npy").write_bytes(b"no array")
-    (raw / "cubes/rgb/0008.jpg").write_bytes(b"a second picture of this name")
-    (raw / "cubes/rgb/notes.txt").write_text("not a picture")
-    (raw / "spheres/rgb/0009.png").write_bytes(b"no picture")
+    (raw / "cubes/rgb/0008.jpg").write_bytes(b"a second image of this name")
+    (raw / "cubes/rgb/notes.txt").write_text("not an image")
+    (raw / "spheres/rgb/0009.png").write_bytes(b"no image")
     (raw / "cones/RGB").mkdir(parents=True)
     (raw / "cones/RGB/0000.png").write_bytes(b"of a class without scans")
     done = run_ingest(raw, base / "dataset")
@@ -50,12 +50,12 @@ def test_every_unpaired_file_is_listed(broken: tuple[Path, Path, str]) -> None:
     raw, dataset, told = broken
     listed = (dataset / "left_out.txt").read_text().splitlines()
     expected = {
-        "cubes/lidar/0003.npy: no picture of this name",
+        "cubes/lidar/0003.npy: no image of this name",
         "spheres/rgb/0005.png: no scan of this name",
         "cubes/rgb/0007.png: unreadable pair",
-        "cubes/rgb/0008.jpg: 2 pictures and 1 scans of this name",
-        "cubes/rgb/0008.png: 2 pictures and 1 scans of this name",
-        "cubes/lidar/0008.npy: 2 pictures and 1 scans of this name",
+        "cubes/rgb/0008.jpg: 2 images and 1 scans of this name",
+        "cubes/rgb/0008.png: 2 images and 1 scans of this name",
+        "cubes/lidar/0008.npy: 2 images and 1 scans of this name",
         "cubes/rgb/notes.txt: none of .png, .jpg, .jpeg",
         "spheres/rgb/0009.png: unreadable pair",
         "cones/RGB/0000.png: not in rgb/ or lidar/ of a class; a class is a folder with both",
@@ -64,7 +64,7 @@ def test_every_unpaired_file_is_listed(broken: tuple[Path, Path, str]) -> None:
     assert lines < set(listed) and len(listed) == len(lines) + 2
     for path, reason in (
         ("cubes/lidar/0007.npy", f"{raw}/cubes/lidar/0007.npy: unreadable array"),
-        ("spheres/lidar/lidar/0009.npy", f"{raw}/spheres/rgb/0009.png: unreadable picture"),
+        ("spheres/lidar/lidar/0009.npy", f"{raw}/spheres/rgb/0009.png: unreadable image"),
     ):
         assert any(line.startswith(f"{raw}/{path}: unreadable pair; {reason}") for line in listed)
     assert all(f"left out: {line}" in told for line in listed)
@@ -87,9 +87,9 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
             assert Path(rgb.filepath).read_bytes() == (raw / label / "rgb" / f"{stem}.png").read_bytes()
             (path,) = (raw / label / "lidar").rglob(f"{stem}.npy")
             angles = RAW_ANGLES.astype(np.float64)
-            right = geometry.xyza_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
+            right = geometry.raster_from_range(np.load(path).astype(np.float64), angles, angles, 50.0)
             assert np.array_equal(scan.xyza, right)
-        # A cube and a sphere of one name show one place: never on both sides of a split.
+        # A cube and a sphere of one name show the same scene, so they must be in the same split.
         assert all(len(splits) == 1 for splits in split_of_scene.values())
         assert set.union(*split_of_scene.values()) == {"train", "validation", "test"}
     finally:
@@ -97,7 +97,7 @@ def test_pairs_are_formed_by_name(broken: tuple[Path, Path, str]) -> None:
 
 
 def test_the_pipeline_takes_it(broken: tuple[Path, Path, str], run_export: Callable[..., Manifest]) -> None:
-    """With nothing but its path: fields, slices, tags and scenes have the names that params.yaml expects."""
+    """Only its path has to be set: fields, slices, tags and scenes have the names of params.yaml."""
     orientation = {"dataset__lidar__orientation": "rotate-90", "dataset__scene_field": "scene"}
     manifest = run_export(broken[1], **orientation)
     assert manifest.classes == ["cubes", "spheres"] and manifest.channels == {"rgb": 4, "lidar": 4}
@@ -117,7 +117,7 @@ def test_a_relative_path_and_the_same_bytes_again(
         assert again.replace('"again"', '"dataset"') == (broken[1] / name).read_text()
 
 
-def test_what_cannot_be_ingested_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_folders_are_errors_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_raw(tmp_path / "raw", {"cubes": range(4), "spheres": range(4, 8)})
     (tmp_path / "there").mkdir()
     for label in ("cubes", "spheres"):
@@ -138,7 +138,7 @@ def test_what_cannot_be_ingested_says_why(tmp_path: Path, monkeypatch: pytest.Mo
         ((raw, tmp_path / "out"), "16 files have no counterpart, such as"),
         ((no_angles, tmp_path / "out"), "spheres: no azimuth.npy and zenith.npy"),
         ((few, tmp_path / "out"), "too few pairs for three splits of two classes: 4 in all"),
-        ((mismatch, tmp_path / "out"), "no pair can be read; the first one"),
+        ((mismatch, tmp_path / "out"), "no pair is readable; the first one"),
         ((raw,), "usage: python -m scripts.ingest RAW OUT"),
     ):
         with pytest.raises(UserError, match=re.escape(message)) as caught:

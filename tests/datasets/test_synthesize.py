@@ -41,16 +41,16 @@ def test_it_is_a_grouped_dataset_that_the_app_shows(dataset: fo.Dataset) -> None
         assert len({sample.scene for sample in group.values()}) == 1
 
 
-def test_pictures_rasters_and_clouds_agree(dataset: fo.Dataset) -> None:
+def test_images_rasters_and_clouds_agree(dataset: fo.Dataset) -> None:
     for group in dataset.limit(6).iter_groups():
-        picture = Image.open(group["rgb"].filepath)
-        assert picture.mode == "RGBA" and picture.size == (64, 64)
-        assert np.asarray(picture)[..., 3].min() == 255
-        assert np.median(np.asarray(picture)[..., :3]) < 10, "the background is black"
-        xyza = group["lidar_img"].xyza
-        assert xyza.shape == (4, 64, 64) and xyza.dtype == np.float32
+        image = Image.open(group["rgb"].filepath)
+        assert image.mode == "RGBA" and image.size == (64, 64)
+        assert np.asarray(image)[..., 3].min() == 255
+        assert np.median(np.asarray(image)[..., :3]) < 10, "the background is black"
+        raster = group["lidar_img"].xyza
+        assert raster.shape == (4, 64, 64) and raster.dtype == np.float32
         cloud = PointCloud.from_path(group["lidar_pcd"].filepath).numpy(("x", "y", "z"))
-        assert np.allclose(cloud, xyza[:3, xyza[3] > 0].T)
+        assert np.allclose(cloud, raster[:3, raster[3] > 0].T)
         assert np.asarray(Image.open(group["lidar_img"].filepath)).shape == (64, 64, 3)
 
 
@@ -70,41 +70,41 @@ def test_angles_are_the_courses() -> None:
 
 
 def test_xyza_by_hand() -> None:
-    xyza = geometry.xyza_from_range(np.array([[10.0, 60.0]]), np.array([0.1]), np.array([0.2, 0.2]), 50.0)
+    raster = geometry.raster_from_range(np.array([[10.0, 60.0]]), np.array([0.1]), np.array([0.2, 0.2]), 50.0)
     expected = [10 * np.sin(-0.1) * np.cos(-0.2), 10 * np.cos(-0.1) * np.cos(-0.2), 10 * np.sin(-0.2), 1]
-    assert xyza[:, 0, 0] == pytest.approx(expected)
-    assert (xyza[:, 0, 1] == 0).all()
+    assert raster[:, 0, 0] == pytest.approx(expected)
+    assert (raster[:, 0, 1] == 0).all()
 
 
 def test_a_sphere_has_its_own_ranges() -> None:
-    """Rendered ranges equal the distance to a sphere in closed form."""
+    """Rendered ranges equal the distances to a sphere by its formula."""
     center, radius = np.array([0.5, 18.0, -0.3]), 1.3
     scene = Scene(center, radius, np.ones(3), np.array([0.0, -1.0, 0.0]))
-    rendered = Renderer(64).scan("spheres", scene, Rotation.identity())
+    rendered = Renderer(64).range_image("spheres", scene, Rotation.identity())
     rays = geometry.directions(synthetic.angles_rad(64), synthetic.angles_rad(64))
     along = rays @ center
     inside = radius**2 - (center @ center - along**2)
-    hit = inside > 0.05  # away from the rim, where a polyhedron differs from a sphere
+    hit = inside > 0.05  # not near the rim, where the polyhedron differs from a sphere
     assert np.allclose(rendered[hit], (along - np.sqrt(np.maximum(inside, 0)))[hit], atol=0.01)
     assert np.isinf(rendered[inside < -0.05]).all()
 
 
-def test_picture_and_turned_raster_show_the_object_at_the_same_place() -> None:
+def test_image_and_turned_raster_show_the_object_at_the_same_place() -> None:
     center = 15.0 * geometry.directions(np.array([0.08]), np.array([-0.05]))[0, 0]
     scene = Scene(center, 1.3, np.ones(3), -center / 15.0)
     renderer = Renderer(64)
-    picture = renderer.photograph("cubes", scene, Rotation.identity()).max(axis=-1) > 0
-    scanned = np.isfinite(renderer.scan("cubes", scene, Rotation.identity()))
+    image = renderer.image("cubes", scene, Rotation.identity()).max(axis=-1) > 0
+    scanned = np.isfinite(renderer.range_image("cubes", scene, Rotation.identity()))
     aligned = geometry.ORIENTATIONS["rotate-90"](scanned)
-    agreement = (picture & aligned).sum() / (picture | aligned).sum()
+    agreement = (image & aligned).sum() / (image | aligned).sum()
     assert agreement > 0.8
-    assert (picture & scanned).sum() / (picture | scanned).sum() < 0.5
+    assert (image & scanned).sum() / (image | scanned).sum() < 0.5
 
 
 def test_bytes_follow_from_the_seed(
     shared_clone: Project, monkeypatch: pytest.MonkeyPatch, edit_params: Callable[..., Path]
 ) -> None:
-    """That the same seed gives the same bytes again is shown with the whole pipeline (test_pipeline)."""
+    """Another seed gives other bytes; test_pipeline shows that the same seed gives the same bytes."""
     monkeypatch.chdir(edit_params(synthetic__groups=40, synthetic__seed=8).parent)
     synthesize.main()
     first, other = files_of(shared_clone.path("data/synthetic")), files_of(synthetic.FOLDER)
@@ -128,25 +128,25 @@ def test_the_notebooks_balance_is_one_override_away() -> None:
 
 
 def test_the_shape_cannot_be_read_off_the_size() -> None:
-    """On the committed run: the trivial baseline stays below 0.75 balanced accuracy on the test split."""
+    """In the committed run, the number of returns alone gives a balanced accuracy below 0.75 on the test split."""
     statistics = json.loads(committed("reports/statistics.json"))
     figures = statistics["models"]["return_count"]["metrics"]["test"]
     assert figures["balanced_accuracy"]["mean"] < 0.75
 
 
 def test_sensors_fail_independently() -> None:
-    """Over many draws, darkness and sparse scans occur at their rates and together at the product's."""
+    """Dark images and weak scans occur at their rates, and together at the product of their rates."""
     spec = params.load().synthetic
     scene = Scene(np.array([0.0, 15.0, 0.0]), 1.3, np.ones(3), np.array([0.0, -1.0, 0.0]))
     renderer = Renderer(64)
-    image = renderer.photograph("spheres", scene, Rotation.identity())
-    scan = renderer.scan("spheres", scene, Rotation.identity())
+    image = renderer.image("spheres", scene, Rotation.identity())
+    range_m = renderer.range_image("spheres", scene, Rotation.identity())
     rng = np.random.default_rng(0)
     dark, weak = [], []
     for _ in range(600):
         dark.append(rendering.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
-        degraded = rendering.degrade_scan(scan, rng, spec.lidar)
-        weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(scan).sum())
+        degraded = rendering.degrade_ranges(range_m, rng, spec.lidar)
+        weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(range_m).sum())
     dark, weak = np.array(dark), np.array(weak)
     assert dark.mean() == pytest.approx(spec.rgb.dark_probability, abs=0.05)
     expected = 1 - (1 - spec.lidar.sparse_probability) * (1 - spec.lidar.partial_probability)
@@ -155,7 +155,7 @@ def test_sensors_fail_independently() -> None:
 
 
 def test_metrics_of_the_committed_run() -> None:
-    """The best fusion stands above both unimodal nets and above 0.90, as the README says."""
+    """The best fusion has a higher mean than both unimodal nets, and at least 0.90, as the README says."""
     models = json.loads(committed("reports/statistics.json"))["models"]
     balanced = {name: m["metrics"]["test"]["balanced_accuracy"]["mean"] for name, m in models.items()}
     fusions = [name for name, model in models.items() if model["kind"] in ("intermediate", "late")]

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset stops the export, all of it at once, or is told; nothing turns into zeros."""
+"""Errors in a dataset end the export, all shown together; warnings are reported; nothing is replaced by zeros."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from stages.lib.tensors.split import Split
 
 
 def break_three(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
-    """A damaged picture, a scan of the wrong shape, a missing label."""
+    """A damaged image, a scan of the wrong shape, a missing label."""
     if number == 1:
-        Path(rgb.filepath).write_bytes(b"no picture")
+        Path(rgb.filepath).write_bytes(b"no image")
     if number == 7:
         scan["xyza"] = scan["xyza"][:2]
     if number == 10:
@@ -41,7 +41,7 @@ def test_all_errors_are_shown_at_once(tmp_path: Path, run_export: Callable[..., 
         run_export(folder)
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
-    for part in ("001.png: unreadable picture", "007: array of shape (2, 24, 24)", "010", "3 errors in all"):
+    for part in ("001.png: unreadable image", "007: array of shape (2, 24, 24)", "010", "3 errors in all"):
         assert any(part in line for line in lines), lines
     assert not (manifests.FOLDER / "manifest.json").exists()
 
@@ -58,11 +58,11 @@ def test_faulty_groups_can_be_skipped_and_are_counted(
 
 
 def test_skipping_everything_is_an_error(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
-    """All validation pictures are broken: left out, nothing would be left to select on."""
+    """All validation images are damaged: without them, no group would be left for model selection."""
 
     def break_validation(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         if "validation" in rgb.tags:
-            Path(rgb.filepath).write_bytes(b"no picture")
+            Path(rgb.filepath).write_bytes(b"no image")
 
     folder = write_dataset(tmp_path / "data", change=break_validation)
     with pytest.raises(UserError, match="18 training groups of 3 classes and 0 validation groups remain"):
@@ -80,13 +80,13 @@ def test_a_split_of_faulty_groups_is_not_called_empty(
         run_export(write_dataset(tmp_path / "data", change=unlabel))
 
 
-def test_a_scene_in_two_splits_is_told_with_all_other_faults(
+def test_a_scene_in_two_splits_is_shown_with_all_other_errors(
     tmp_path: Path, run_export: Callable[..., Manifest]
 ) -> None:
     def straddle(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         rgb["drive"] = scan["drive"] = "d0" if number in (0, 4) else f"own-{number}"
         if number == 7:
-            Path(rgb.filepath).write_bytes(b"no picture")
+            Path(rgb.filepath).write_bytes(b"no image")
 
     folder = write_dataset(tmp_path / "data", change=straddle)
     with pytest.raises(UserError) as caught:
@@ -100,8 +100,8 @@ def test_a_scene_in_two_splits_is_told_with_all_other_faults(
     )
 
 
-def test_a_decoder_that_dies_is_told() -> None:
-    """As a bug in a C library would do it: the process is gone, the export is not stuck."""
+def test_a_process_that_dies_is_an_error() -> None:
+    """As after a crash in a C library: the process has ended, and the export does not wait for it."""
     with (
         decode.started(1) as pool,
         pytest.raises(UserError, match="a decoding process died: out of memory, or at a file"),
@@ -109,8 +109,8 @@ def test_a_decoder_that_dies_is_told() -> None:
         list(decode._map(lambda batch: os._exit(1), ["a.png"], pool))
 
 
-def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
-    """Gives one group the picture of an earlier one, in a file of its own."""
+def copy_image(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
+    """Gives one group the image of an earlier one, in a file of its own."""
 
     def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         if number == target:
@@ -122,15 +122,15 @@ def copy_picture(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sampl
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        (0, 3, r"000 \(train\) and data/003 \(validation\) hold the same picture"),
-        (0, 5, r"'cube'\) and data/000 \('cone'\) hold the same picture|'cone'\) and data/005 \('cube'\)"),
+        (0, 3, r"000 \(train\) and data/003 \(validation\) have the same image"),
+        (0, 5, r"'cube'\) and data/000 \('cone'\) have the same image|'cone'\) and data/005 \('cube'\)"),
     ],
     ids=["two splits", "two labels"],
 )
 def test_copies_that_mislead_are_errors(
     tmp_path: Path, run_export: Callable[..., Manifest], source: int, target: int, message: str
 ) -> None:
-    folder = write_dataset(tmp_path / "data", change=copy_picture(source, target))
+    folder = write_dataset(tmp_path / "data", change=copy_image(source, target))
     with pytest.raises(UserError, match=message):
         run_export(folder)
 
@@ -138,22 +138,22 @@ def test_copies_that_mislead_are_errors(
 def test_skipping_copies_takes_them_from_training(
     tmp_path: Path, run_export: Callable[..., Manifest]
 ) -> None:
-    folder = write_dataset(tmp_path / "data", change=copy_picture(0, 4))
+    folder = write_dataset(tmp_path / "data", change=copy_image(0, 4))
     manifest = run_export(folder, export__on_error="skip")
     assert sum(manifest.counts["test"].values()) == 6
     assert sum(manifest.counts["train"].values()) == 17
-    # It has gone from the tensors too, and its neighbours have kept their places.
+    # It is removed from the tensors too, and all other groups keep their order.
     split, groups = Split(manifests.FOLDER, manifest, "train"), stored_groups.read(manifests.FOLDER, "train")
     assert split.labels.tolist() == [group.label for group in groups] and len(split) == 17
     for index, group in enumerate(groups):
-        rgb, _ = samples.read(manifests.FOLDER, manifest, "train", index)
+        image, _ = samples.read(manifests.FOLDER, manifest, "train", index)
         pixels = np.asarray(Image.open(folder / "data" / f"{Path(group.group).name}.png"))
-        assert np.array_equal(np.moveaxis(rgb, 0, -1), pixels)
+        assert np.array_equal(np.moveaxis(image, 0, -1), pixels)
 
 
 def test_harmless_copies_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
-    manifest = run_export(write_dataset(tmp_path / "data", change=copy_picture(0, 1)))
-    assert "1 groups that repeat a picture or scan of the same split (data/001)" in manifest.warnings
+    manifest = run_export(write_dataset(tmp_path / "data", change=copy_image(0, 1)))
+    assert "1 groups that repeat an image or scan of the same split (data/001)" in manifest.warnings
 
 
 def make_odd(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
@@ -165,14 +165,14 @@ def make_odd(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         scan["xyza"][1, 3, 3], scan["xyza"][3, 3, 3] = 80.0, 1
 
 
-def test_oddities_are_told(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+def test_oddities_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     told = run_export(write_dataset(tmp_path / "data", change=make_odd)).warnings
     assert "2 scans without any return (data/000, data/001)" in told
-    assert "1 pictures of one single colour (data/002)" in told
+    assert "1 images of a single colour (data/002)" in told
     assert any("1 scans with returns farther away than dataset.lidar.max_range_m" in text for text in told)
 
 
-def test_a_dominant_class_is_told_with_what_guessing_gives() -> None:
+def test_a_dominant_class_is_a_warning_with_the_scores_of_a_constant_prediction() -> None:
     text = validation.imbalance({"cubes": 1009, "spheres": 67})
     assert text is not None and "94%" in text and "0.938" in text and "0.233" in text
     assert validation.imbalance({"cubes": 10, "spheres": 10}) is None
@@ -215,7 +215,7 @@ def test_endless_labels_are_refused(tmp_path: Path, run_export: Callable[..., Ma
 
 @pytest.mark.parametrize("true", list(geometry.ORIENTATIONS))
 def test_orientation_is_recognised(true: str) -> None:
-    """Rasters that only `true` lays on the pictures; every other setting is warned of."""
+    """Rasters that cover the images only if turned by `true`; every other setting gives a warning."""
     rng = np.random.default_rng(0)
     for configured in geometry.ORIENTATIONS:
         check = OrientationCheck(configured)
@@ -230,8 +230,8 @@ def test_orientation_is_recognised(true: str) -> None:
             )
             turned = np.ascontiguousarray(geometry.ORIENTATIONS[configured](stored))
             cells = np.flatnonzero(turned)
-            (fits,) = group_stats.alignment_scores(foreground.reshape(1, -1), np.zeros_like(cells), cells)
-            check.add(fits)
+            (scores,) = group_stats.alignment_scores(foreground.reshape(1, -1), np.zeros_like(cells), cells)
+            check.add(scores)
         warning = check.warning()
         if configured == true:
             assert warning is None
@@ -240,10 +240,10 @@ def test_orientation_is_recognised(true: str) -> None:
 
 
 def test_real_data_raise_no_false_alarm(pandaset: Path, run_export: Callable[..., Manifest]) -> None:
-    """Objects fill these crops, so masks say little of the orientation; nothing is claimed then."""
+    """Objects fill these crops, so the returns hardly show the orientation; then no orientation is recommended."""
     manifest = run_export(pandaset, export__image_size=64, dataset__scene_field="scene")
     assert not any("better (" in text for text in manifest.warnings), manifest.warnings
-    assert any("no orientation can be told from the data" in text for text in manifest.warnings)
+    assert any("the data do not show which orientation is right" in text for text in manifest.warnings)
     assert any("returns farther away than" in text for text in manifest.warnings)
     assert len(Split(manifests.FOLDER, manifest, "train")) == 176
 
@@ -258,7 +258,9 @@ def test_a_flood_of_errors_stays_readable() -> None:
     assert len(lines) == 22 and "480 more of this kind" in lines[20] and "500 errors in all" in lines[21]
 
 
-def test_what_masks_nothing_is_no_silent_zero(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+def test_nan_in_channel_a_is_not_replaced_by_zero(
+    tmp_path: Path, run_export: Callable[..., Manifest]
+) -> None:
     def blind(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         if number == 3:
             scan["xyza"][3] = np.nan
@@ -267,15 +269,13 @@ def test_what_masks_nothing_is_no_silent_zero(tmp_path: Path, run_export: Callab
         run_export(write_dataset(tmp_path / "data", change=blind))
 
 
-def test_a_constant_picture_keeps_being_one_beside_its_margins(
-    tmp_path: Path, run_export: Callable[..., Manifest]
-) -> None:
+def test_margins_do_not_hide_a_constant_image(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     def paint(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
-        if number in (0, 4):  # in two splits: no copies, since they hold nothing
+        if number in (0, 4):  # in two splits, but not an error: constant images are no copies
             Image.new("RGB", (24, 12), "red").save(rgb.filepath)
 
     told = run_export(write_dataset(tmp_path / "data", change=paint)).warnings
-    assert "2 pictures of one single colour (data/004, data/000)" in told
+    assert "2 images of a single colour (data/004, data/000)" in told
 
 
 def test_no_name_reaches_the_terminal_raw() -> None:
@@ -288,13 +288,13 @@ def test_no_name_reaches_the_terminal_raw() -> None:
 
 def test_a_twin_group_is_one_error() -> None:
     data_checks = DataChecks("data/mine", "skip")
-    contents = {"picture": "p", "scan": "s"}
+    contents = {"image": "p", "scan": "s"}
     assert data_checks.admit_content(contents, group="a", split="test", label="x")
     assert not data_checks.admit_content(contents, group="b", split="train", label="x")
     assert sum(data_checks.skipped().values()) == 1
-    # What was left out is no standard for others: only what is in the cache counts.
-    assert not data_checks.admit_content({"picture": "p", "scan": "t"}, group="c", split="train", label="x")
-    assert data_checks.admit_content({"picture": "q", "scan": "t"}, group="d", split="train", label="y")
+    # A group that was left out does not count as the original of others: only groups in the cache do.
+    assert not data_checks.admit_content({"image": "p", "scan": "t"}, group="c", split="train", label="x")
+    assert data_checks.admit_content({"image": "q", "scan": "t"}, group="d", split="train", label="y")
 
 
 def test_tied_orientations_are_all_named() -> None:

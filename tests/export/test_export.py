@@ -1,4 +1,4 @@
-"""From FiftyOne datasets of any kind to the tensor cache."""
+"""The export: from a FiftyOne dataset to the tensor cache."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_cache_holds_the_data_unchanged(plain: Path, run_export: Callable[..., M
     assert len(groups) == len(split) == 18
     media = plain / "data"
     for index, group in enumerate(groups):
-        rgb, xyza = samples.read(manifests.FOLDER, manifest, "train", index)
-        picture = np.asarray(Image.open(media / f"{Path(group.group).name}.png"))
-        assert np.array_equal(np.moveaxis(rgb, 0, -1), picture)
-        assert group.returns == int(xyza[3].sum()) > 0
-        assert (xyza[:, xyza[3] == 0] == 0).all()
+        image, raster = samples.read(manifests.FOLDER, manifest, "train", index)
+        in_file = np.asarray(Image.open(media / f"{Path(group.group).name}.png"))
+        assert np.array_equal(np.moveaxis(image, 0, -1), in_file)
+        assert group.returns == int(raster[3].sum()) > 0
+        assert (raster[:, raster[3] == 0] == 0).all()
     assert split.labels.tolist() == [group.label for group in groups]
     assert manifest.classes == ["ball", "cone", "cube"]
     assert manifest.num_logits == 3
@@ -58,27 +58,27 @@ def test_shards_fill_up_and_read_as_one(plain: Path, run_export: Callable[..., M
     for left, right in zip(whole, split.batch([17, 0, 5]), strict=True):
         assert torch.equal(left[[17, 0, 5]], right)
     for index in (0, 4, 5, 17):
-        rgb, _ = split.measured([index])
-        seen, _ = samples.read(manifests.FOLDER, manifest, "train", index)
-        assert torch.equal(rgb[0] * 255, torch.from_numpy(seen).float())
+        images, _ = split.images_and_rasters([index])
+        image, _ = samples.read(manifests.FOLDER, manifest, "train", index)
+        assert torch.equal(images[0] * 255, torch.from_numpy(image).float())
     with pytest.raises(IndexError):
         samples.read(manifests.FOLDER, manifest, "train", 18)
 
 
 def test_raw_and_normalised_inputs(plain: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(plain, export__normalize=False)
-    rgb, xyza = Split(manifests.FOLDER, manifest, "train").batch(range(18))
-    stored_rgb, stored_xyza = samples.read(manifests.FOLDER, manifest, "train", 3)
-    assert torch.equal(rgb[3], torch.from_numpy(stored_rgb).float() / 255)
-    assert torch.equal(xyza[3], torch.from_numpy(stored_xyza))
-    rgb, xyza = Split(manifests.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
+    rgb, lidar = Split(manifests.FOLDER, manifest, "train").batch(range(18))
+    image, raster = samples.read(manifests.FOLDER, manifest, "train", 3)
+    assert torch.equal(rgb[3], torch.from_numpy(image).float() / 255)
+    assert torch.equal(lidar[3], torch.from_numpy(raster))
+    rgb, lidar = Split(manifests.FOLDER, run_export(plain, export__normalize=True), "train").batch(range(18))
     assert rgb.mean(dim=(0, 2, 3)).abs().max() < 1e-4
     assert (rgb.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
-    centroids = xyza[:, :3].sum(dim=(2, 3)) / xyza[:, 3:].sum(dim=(2, 3))
+    centroids = lidar[:, :3].sum(dim=(2, 3)) / lidar[:, 3:].sum(dim=(2, 3))
     assert centroids.abs().max() < 1e-4
-    assert xyza[:, :3].square().mean().item() == pytest.approx(1, abs=1e-3)
-    assert set(xyza[:, 3].unique().tolist()) == {0, 1}
-    assert (xyza[:, :3] * (1 - xyza[:, 3:]) == 0).all()
+    assert lidar[:, :3].square().mean().item() == pytest.approx(1, abs=1e-3)
+    assert set(lidar[:, 3].unique().tolist()) == {0, 1}
+    assert (lidar[:, :3] * (1 - lidar[:, 3:]) == 0).all()
 
 
 def test_statistics_come_from_the_training_split_alone(
@@ -96,13 +96,13 @@ def test_statistics_come_from_the_training_split_alone(
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
-def test_pictures_of_any_size_and_colour(
+def test_images_of_any_size_and_colour(
     tmp_path: Path, run_export: Callable[..., Manifest], mode: str, channels: int
 ) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", mode=mode, size=(20, 30)), export__image_size=16)
     assert manifest.channels["rgb"] == channels
-    rgb, xyza = Split(manifests.FOLDER, manifest, "train").batch([0])
-    assert rgb.shape == (1, channels, 16, 16) and xyza.shape == (1, 4, 16, 16)
+    rgb, lidar = Split(manifests.FOLDER, manifest, "train").batch([0])
+    assert rgb.shape == (1, channels, 16, 16) and lidar.shape == (1, 4, 16, 16)
 
 
 def test_orientation_turns_the_raster(plain: Path, run_export: Callable[..., Manifest]) -> None:
@@ -148,11 +148,11 @@ def test_digest_follows_content_not_place(
 
         digests.add(run_export(write_dataset(tmp_path / change.__name__, change=first_only)).digest)
     assert len(digests) == 5
-    # Nor does a change go unseen because the cache is coarser than the data.
+    # A small change in the data also counts if the cache is too coarse to show it.
     assert (
         len({run_export(tmp_path / name, export__image_size=8).digest for name in ("repaint", "same_")}) == 2
     )
-    # FiftyOne draws new ids and takes new time stamps each time.
+    # Although FiftyOne writes new ids and time stamps each time.
     assert run_export(write_dataset(tmp_path / "same")).digest == digest
 
 
@@ -166,7 +166,7 @@ def test_no_test_tag(tmp_path: Path, run_export: Callable[..., Manifest]) -> Non
     assert held_out.counts["validation"] == manifest.counts["validation"]
 
 
-def test_missing_scene_field_is_said_aloud(plain: Path, run_export: Callable[..., Manifest]) -> None:
+def test_a_missing_scene_field_is_a_warning(plain: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(plain, dataset__scene_field="drive")
     assert "no field 'drive' (dataset.scene_field)" in manifest.warnings[0]
     assert manifest.scenes["train"] == 18
@@ -175,12 +175,12 @@ def test_missing_scene_field_is_said_aloud(plain: Path, run_export: Callable[...
 def test_untagged_groups_are_counted(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     folder = write_dataset(tmp_path / "data", splits=("train", "train", "validation", "test", "spare"))
     manifest = run_export(folder)
-    assert "6 groups carry no split's tag" in manifest.warnings[0] and "spare" in manifest.warnings[0]
+    assert "6 groups have no tag of a split" in manifest.warnings[0] and "spare" in manifest.warnings[0]
     with pytest.raises(UserError, match=r"'tset' \(dataset.splits.test\), but 12 groups .* spare, test"):
         run_export(folder, dataset__splits__test="tset")
 
 
-def test_a_class_that_training_lacks_is_said_aloud(
+def test_a_class_without_training_groups_is_a_warning(
     tmp_path: Path, run_export: Callable[..., Manifest]
 ) -> None:
     def only_in_test(number: int, rgb: object, lidar: object) -> None:
@@ -228,11 +228,11 @@ def test_a_test_tag_switches_holding_out_off() -> None:
     assert list(assign(groups, 0.5).values()).count("test") == 1
 
 
-def test_a_scene_in_two_splits_is_told_and_can_be_left_out() -> None:
+def test_a_scene_in_two_splits_is_an_error_or_left_out() -> None:
     groups = make_groups(8, 2)
     groups[2] = replace(groups[2], split="validation")
     data_checks = DataChecks("data/mine", "stop")
-    # What stays is the validation split's group; the training split loses the three beside it.
+    # The group in the validation split stays; the three groups of this scene in the training split are left out.
     kept = splits.assign(groups, 0.0, data_checks)
     assert {group.key for group in kept} == {"g1", "g2", "g3", "g5", "g7"}
     assert data_checks.skipped() == {"scene in two splits": 3}

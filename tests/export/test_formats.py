@@ -1,4 +1,4 @@
-"""LiDAR in every form met in the wild, in datasets written by FiftyOne itself."""
+"""Every supported format of scans and images, in datasets that FiftyOne has written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stages.lib.tensors.manifest import Manifest
 
 
 def expected(group: stored_groups.CachedGroup) -> np.ndarray:
-    return geometry.xyza_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
+    return geometry.raster_from_range(range_image(int(Path(group.group).name)), ANGLES, ANGLES, 50.0)
 
 
 def assert_cache_is_right(manifest: Manifest, tolerance: float = 1e-5) -> None:
-    """Every group of the training split holds the raster that its ranges and angles give."""
+    """Each group of the training split has the raster that follows from its ranges and angles."""
     groups = stored_groups.read(manifests.FOLDER, "train")
     assert len(groups) == 18
     for index, group in enumerate(groups):
@@ -80,8 +80,8 @@ def test_npy_files(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
 @pytest.mark.parametrize("encoding", list(Encoding), ids=lambda encoding: encoding.value)
 def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encoding: Encoding) -> None:
     def write_cloud(number: int, path: Path) -> Path:
-        xyza = to_xyza(range_image(number))
-        cloud = PointCloud.from_xyz_points(xyza[:3, xyza[3] > 0].T)
+        raster = to_xyza(range_image(number))
+        cloud = PointCloud.from_xyz_points(raster[:3, raster[3] > 0].T)
         cloud.save(path.with_suffix(".pcd"), encoding=encoding)
         return path.with_suffix(".pcd")
 
@@ -91,7 +91,7 @@ def test_point_clouds(tmp_path: Path, run_export: Callable[..., Manifest], encod
     view = {"azimuth": bounds, "zenith": bounds}
     manifest = run_export(folder, **settings, dataset__lidar__field_of_view_deg=view)
     assert_cache_is_right(manifest, tolerance=1e-3)
-    # All rays return in some scan of the training split, so the fitted view is the true one.
+    # Every ray has a return in some scan of the training split, so the fitted field of view is the true one.
     fitted = run_export(folder, **settings)
     assert_cache_is_right(fitted, tolerance=1e-3)
     for exported in (manifest, fitted):
@@ -114,7 +114,7 @@ def sixteen_bit(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
     Image.fromarray(np.full((24, 24), 257 * (number + 1), dtype=np.uint16)).save(rgb.filepath)
 
 
-def test_sixteen_bit_pictures(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+def test_sixteen_bit_images(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", change=sixteen_bit))
     groups = stored_groups.read(manifests.FOLDER, "train")
     assert manifest.channels["rgb"] == 1
@@ -128,13 +128,13 @@ def test_jpegs_are_read_and_turned_as_their_exif_says(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, :8] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # means: turn by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    read = images.read_picture(tmp_path / "a.jpg", 16, 1000).rgb
+    read = images.read_image(tmp_path / "a.jpg", 16, 1000).pixels
     assert read[:, :7].mean() > 240 and read[:, 9:].mean() < 15
 
 
-def test_wide_pictures_keep_their_proportions(tmp_path: Path) -> None:
+def test_wide_images_keep_their_proportions(tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), "white").save(tmp_path / "a.png")
-    read = images.read_picture(tmp_path / "a.png", 16, 1000).rgb
+    read = images.read_image(tmp_path / "a.png", 16, 1000).pixels
     assert (read[:, 4:12] == 255).all() and (read[:, :4] == 0).all() and (read[:, 12:] == 0).all()

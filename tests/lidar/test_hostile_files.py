@@ -1,4 +1,4 @@
-"""A dataset folder is untrusted: whatever its files hold, decoding gives tensors or one line."""
+"""Hostile files: whatever they contain, decoding returns an array or raises an error of one line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stages.lib.export import images
 from stages.lib.lidar import formats, readers
 
 MAX_PIXELS = 64 * 64
-# Mutated files of each kind: with the sweeps, more than two thousand in all.
+# Mutated files of each kind; more than two thousand in all with the sweeps.
 EXAMPLES = [25, pytest.param(250, marks=pytest.mark.sweep)]
 
 
-def picture_bytes(kind: str) -> bytes:
+def image_bytes(kind: str) -> bytes:
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(stream, kind)
@@ -38,15 +38,15 @@ def array_bytes(compressed: bool) -> bytes:
 
 def cloud_bytes(encoding: Encoding) -> bytes:
     stream = io.BytesIO()
-    # Repetitive, or the library would quietly store what it cannot compress.
+    # Repetitive, because the library stores points uncompressed if compression does not make them smaller.
     points = np.tile(np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32), (25, 1))
     PointCloud.from_xyz_points(points).save(stream, encoding=encoding)
     return stream.getvalue()
 
 
 SEEDS = {
-    "png": picture_bytes("PNG"),
-    "jpeg": picture_bytes("JPEG"),
+    "png": image_bytes("PNG"),
+    "jpeg": image_bytes("JPEG"),
     "field": array_bytes(compressed=True),
     "inflated field": array_bytes(compressed=False),
     "npy": array_bytes(compressed=False),
@@ -65,12 +65,12 @@ def decode(kind: str, content: bytes, folder: Path) -> np.ndarray:
         return readers.read_npy(path, MAX_PIXELS)
     if kind.startswith("pcd"):
         return readers.read_cloud(path, MAX_PIXELS)
-    return images.read_picture(path, 16, MAX_PIXELS).rgb
+    return images.read_image(path, 16, MAX_PIXELS).pixels
 
 
 @st.composite
 def mutations(draw: st.DrawFn, content: bytes) -> bytes:
-    """The file with bytes changed, cut off, taken out or put in, most of it near the header."""
+    """The file with bytes changed, cut off, removed or inserted, mostly near the header."""
     data = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.one_of(st.integers(0, min(200, len(data))), st.integers(0, len(data))))
@@ -145,7 +145,7 @@ def test_compression_bombs(tmp_path: Path) -> None:
         readers.read_array(zlib.compress(bytes(10**8)), MAX_PIXELS, "here", compressed=True)
     Image.new("L", (10_000, 10_000)).save(tmp_path / "bomb.png")
     with pytest.raises(UserError, match=r"10000 x 10000 pixels; more than export.max_pixels"):
-        images.read_picture(tmp_path / "bomb.png", 16, MAX_PIXELS)
+        images.read_image(tmp_path / "bomb.png", 16, MAX_PIXELS)
 
 
 def test_a_cloud_that_declares_too_much(tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ def test_a_cloud_that_declares_too_much(tmp_path: Path) -> None:
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", "BMP")
-    with pytest.raises(UserError, match="unreadable picture, no PNG or JPEG"):
-        images.read_picture(tmp_path / "a.png", 8, MAX_PIXELS)
+    with pytest.raises(UserError, match="unreadable image, or neither PNG nor JPEG"):
+        images.read_image(tmp_path / "a.png", 8, MAX_PIXELS)
 
 
 def test_angles_are_read_from_the_dataset_alone(tmp_path: Path) -> None:
-    """A label may try to lead elsewhere, or be too long for any file's name."""
+    """Although a label contains `..`, or is too long for a file name, or a file is a link to another folder."""
     folder = tmp_path / "data"
     (folder / "azimuth_").mkdir(parents=True)
     (folder / "zenith_").mkdir()
@@ -180,9 +180,9 @@ def test_angles_are_read_from_the_dataset_alone(tmp_path: Path) -> None:
 
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UserError, match="no regular file"):
-        images.read_picture(tmp_path / "pipe.png", 16, MAX_PIXELS)
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
+        images.read_image(tmp_path / "pipe.png", 16, MAX_PIXELS)
+    with pytest.raises(UserError, match="not a regular file"):
         readers.read_npy(tmp_path / "pipe.png", MAX_PIXELS)
 
 

@@ -47,13 +47,13 @@ def restore(project: Project) -> None:
         ({"fusion": "sum"}, ["fusion", "'sum'", "concatenation, addition, hadamard, late"]),
         ({"fusion": "rgb"}, ["fusion", "'rgb'", "concatenation"]),
         ({"intermediate": ["concatenation", "sum"]}, ["intermediate", "'sum'", "addition"]),
-        ({"late": ["later"]}, ["late", "unknown name 'later'", "it can hold late"]),
+        ({"late": ["later"]}, ["late", "unknown name 'later'", "known names are late"]),
         ({"unimodal": ["rgb"]}, ["unimodal", "'lidar' is missing"]),
         ({"intermediate": []}, ["'intermediate' is empty"]),
         ({"seeds": []}, ["'seeds' is empty"]),
         ({"seeds": [1, 1]}, ["seeds", "1 is listed twice"]),
         ({"dataset__path": "data/nowhere"}, ["dataset.path", "no folder 'data/nowhere'"]),
-        ({"dataset__path": "tests"}, ["dataset.path", "'tests' is no FiftyOneDataset", "metadata.json"]),
+        ({"dataset__path": "tests"}, ["dataset.path", "'tests' is not a FiftyOneDataset", "metadata.json"]),
         ({"dataset__splits__test": "train"}, ["dataset.splits", "three different tags"]),
         ({"dataset__lidar__field": None}, ["dataset.lidar.field", "format xyza", "name of the field"]),
         ({"dataset__lidar__format": "pcd"}, ["dataset.lidar.field", "is xyza", "has to be null"]),
@@ -105,7 +105,7 @@ def test_a_model_in_two_lists(shared_clone: Project) -> None:
     try:
         shared_clone.set(late=["addition"])
         line = refused(shared_clone, "python", "-m", "stages.check")
-        assert "late: unknown name 'addition'; it can hold late" in line
+        assert "late: unknown name 'addition'; known names are late" in line
     finally:
         restore(shared_clone)
 
@@ -193,18 +193,18 @@ def broken_image(number: int, rgb: object, lidar: object) -> None:
             {"dataset__label_field": "class"},
             ["no field 'class'", "dataset.label_field", "ground_truth"],
         ),
-        (None, {"dataset__label_field": "filepath"}, ["'filepath'", "no fo.Classification"]),
+        (None, {"dataset__label_field": "filepath"}, ["'filepath'", "not an fo.Classification"]),
         (None, {"dataset__splits__train": "training"}, ["train split is empty", "'training'", "validation"]),
         (untag("validation"), {}, ["validation split is empty", "dataset.splits.validation", "other"]),
         (untag("train"), {}, ["train split is empty", "dataset.splits.train"]),
-        (one_class, {}, ["one class only", "'cone'", "dataset.label_field"]),
+        (one_class, {}, ["only one class", "'cone'", "dataset.label_field"]),
         (drop_label, {}, ["004", "no label in 'ground_truth'"]),
         (contradict, {}, ["004", "labelled 'cone' and 'cube'"]),
         (double_tag, {}, ["003", "several splits at once: test, train"]),
         (wrong_shape, {}, ["002", "(3, 24, 24)", "(4, H, W)"]),
         (not_finite, {}, ["002", "NaN or infinite"]),
         (other_channels, {}, ["007.png", "1 colour channels", "3"]),
-        (broken_image, {}, ["005.png", "unreadable picture"]),
+        (broken_image, {}, ["005.png", "unreadable image"]),
         (same_image, {}, ["000", "belongs to several groups"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else getattr(value, "__name__", None) or str(value),

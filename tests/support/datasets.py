@@ -1,4 +1,4 @@
-"""Writes small FiftyOne datasets, the way a user's own script would."""
+"""Writes small FiftyOne datasets in the way of a user's own script."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def write_dataset(
     """A grouped dataset without scenes; `change` may alter each group's two samples before they are added.
 
     Args:
-        size: height and width of pictures and rasters.
+        size: height and width of images and rasters.
         write_scan: writes a group's LiDAR file, given its number and a path without suffix; by default a
-            picture.
+            depth image.
         info: of the dataset as a whole.
         splits: tags, given to the groups in turn; every class meets every split.
     """
@@ -56,8 +56,8 @@ def write_dataset(
         Image.fromarray(pixels, mode).save(media / f"{number:03d}.png")
         depth = media / f"{number:03d}-depth.png"
         Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(depth)
-        xyza = rng.normal(0, 5, (4, *size)).astype(np.float32)
-        xyza[3] = rng.random(size) < 0.5
+        raster = rng.normal(0, 5, (4, *size)).astype(np.float32)
+        raster[3] = rng.random(size) < 0.5
         label = classes[(number // len(splits)) % len(classes)]
         scan = write_scan(number, media / f"{number:03d}-scan") if write_scan else depth
         rgb = fo.Sample(str(media / f"{number:03d}.png"), group=group.element(slices[0]))
@@ -65,7 +65,7 @@ def write_dataset(
         for sample in (rgb, lidar):
             sample.tags = [splits[number % len(splits)]]
             sample[label_field] = fo.Classification(label=label)
-        lidar["xyza"] = xyza
+        lidar["xyza"] = raster
         if change:
             change(number, rgb, lidar)
         samples += [rgb, lidar]
@@ -77,18 +77,18 @@ def write_dataset(
 
 
 def write_raw(folder: Path, names: dict[str, range], nested: tuple[str, ...] = ()) -> Path:
-    """Folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
+    """Writes raw folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
     rng = np.random.default_rng(0)
     for label, numbers in names.items():
         scans = folder / label / "lidar" / ("lidar" if label in nested else "")
-        pictures = folder / label / "rgb"
+        images = folder / label / "rgb"
         scans.mkdir(parents=True)
-        pictures.mkdir()
+        images.mkdir()
         for angle in ("azimuth", "zenith"):
             np.save(folder / label / f"{angle}.npy", ANGLES.astype(np.float32))
         for number in numbers:
             pixels = rng.integers(0, 255, (SIZE, SIZE, 4), dtype=np.uint8)
-            Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
+            Image.fromarray(pixels).save(images / f"{number:04d}.png")
             np.save(scans / f"{number:04d}.npy", rng.uniform(5, 80, (SIZE, SIZE)).astype(np.float32))
     return folder
 
@@ -111,10 +111,10 @@ def stored_as(
 
 
 def to_xyz(range_m: np.ndarray) -> np.ndarray:
-    xyza = geometry.xyza_from_range(range_m, ANGLES, ANGLES, 1000.0)
-    xyza[:3, range_m > 90] = np.nan
-    return xyza[:3]
+    raster = geometry.raster_from_range(range_m, ANGLES, ANGLES, 1000.0)
+    raster[:3, range_m > 90] = np.nan
+    return raster[:3]
 
 
 def to_xyza(range_m: np.ndarray) -> np.ndarray:
-    return geometry.xyza_from_range(range_m, ANGLES, ANGLES, 50.0)
+    return geometry.raster_from_range(range_m, ANGLES, ANGLES, 50.0)

@@ -50,12 +50,12 @@ def _mistake(
     label: int,
     manifest: Manifest,
 ) -> ErrorSample:
-    rgb, xyza = pair
+    rgb, raster = pair
     told = f"{(said != label).sum()} of {len(said)} seeds"
     taken_for = np.bincount(said[said != label]).argmax()
     return ErrorSample(
-        picture=_brightened(samples.as_picture(rgb)),
-        depth=depth_image.depth_picture(xyza),
+        image=_brightened(samples.for_display(rgb)),
+        depth_image=depth_image.from_raster(raster),
         caption="\n".join(
             [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[taken_for])}", told]
         ),

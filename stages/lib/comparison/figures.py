@@ -53,7 +53,7 @@ def save(figures: dict[str, Figure | None]) -> None:
     for name, figure in figures.items():
         if figure is not None:
             style.save(figure, FIGURES / f"{name}.png")
-    for path in sorted((manifests.FOLDER / manifests.PICTURES).glob("*.png")):
+    for path in sorted((manifests.FOLDER / manifests.FIGURES).glob("*.png")):
         shutil.copyfile(path, FIGURES / path.name)
 
 

@@ -1,6 +1,6 @@
-"""How a command meets its user: one-line errors, an orderly stop, progress bars on a terminal and lines elsewhere.
+"""Command lines: errors in one line, a clean stop at Ctrl-C, progress as a bar on a terminal and as lines elsewhere.
 
-Every stage imports this one first, so it imports nothing that takes time.
+Every stage imports this module first, so it imports nothing that is slow to load.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tqdm import tqdm
 from stages.lib.core import processes
 from stages.lib.core.errors import UserError
 
-# Errors of the operating system that only mean that no more can be written.
+# Errors of the operating system for a full disk, an exhausted quota and a file that is too large.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a stage's `main` on the command line's arguments; a user's error ends it with one line and exit code 1."""
+    """Runs a stage's `main` with the command line's arguments; a UserError prints one line and exits with code 1."""
     processes.exit_with_dvc()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,54 +41,54 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
-        # The interpreter now waits for its helpers; Ctrl-C ends that at once.
+        # The interpreter now waits for its worker processes; a second Ctrl-C ends it at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_interactive() -> bool:
-    """Whether somebody sees a progress bar."""
+    """Whether a progress bar can be shown: the output is a terminal."""
     return sys.stderr.isatty()
 
 
 def report_line(text: str) -> None:
-    """One line of progress."""
+    """Prints one line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def no_arguments(arguments: Sequence[str]) -> None:
-    """Raises UserError when a command line that takes no arguments has some."""
+    """Raises UserError if there are arguments."""
     if arguments:
         raise UserError(f"expected no arguments, not {' '.join(arguments)}")
 
 
 def single_argument(arguments: Sequence[str], meaning: str) -> str:
-    """The one argument of a command line; raises UserError when there is none or more."""
+    """The only argument of a command line; raises UserError if there is none, or more than one."""
     if len(arguments) != 1:
         raise UserError(f"expected one argument: {meaning}")
     return arguments[0]
 
 
 def require_choice(name: str, choices: list[str], what: str) -> None:
-    """Raises UserError, with the choices, unless the name is one of them."""
+    """Raises UserError, which lists the choices, unless the name is one of them."""
     if name not in choices:
         raise UserError(f"unknown {what} '{name}'; params.yaml lists {', '.join(choices)}")
 
 
 T = TypeVar("T")
 
-LINE_EVERY_S = 20  # of a seed, where the output is no terminal
+LINE_EVERY_S = 20  # seconds between two lines of progress of one seed, where the output is not a terminal
 
 
 @contextmanager
 def timed(label: str) -> Iterator[None]:
-    """Tells at the end how long a step took that has no progress to show."""
+    """Prints at the end how many seconds a step took; for steps whose progress is unknown."""
     start_s = time.perf_counter()
     yield
     report_line(f"{label}: {time.perf_counter() - start_s:.1f} s")
 
 
 def track(items: Iterable[T], label: str, total: int | None = None, unit: str = "item") -> Iterable[T]:
-    """Iterates with a progress bar; where the output is no terminal, one line at the end."""
+    """Iterates with a progress bar, or prints one line at the end where the output is not a terminal."""
     interactive = is_interactive()
     start_s = time.perf_counter()
     bar = tqdm(items, desc=label, total=total, unit=f" {unit}s", disable=not interactive)

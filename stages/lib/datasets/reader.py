@@ -1,7 +1,7 @@
-"""Reads FiftyOne datasets.
+"""Reads FiftyOne datasets: opens a FiftyOneDataset folder and lists its labelled groups.
 
-FiftyOne is imported on first use, since that starts its database. So its objects, `fo.Dataset` and the like, are
-`Any` to the type checker, as they would be anyway: FiftyOne has no types.
+FiftyOne is imported on first use, because the import starts its database. Its objects, such as `fo.Dataset`, are
+`Any` to the type checker, because FiftyOne has no type hints.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from stages.lib.params import Dataset as DatasetParams
 
 @dataclass(frozen=True)
 class DatasetGroup:
-    """One group of a dataset that carries a split's tag."""
+    """One group of a dataset that has the tag of a split."""
 
-    key: str  # the picture's path inside the dataset folder, without suffix
+    key: str  # the image's path in the dataset's folder, without suffix
     scene: str
     label: str
     split: str  # of its tag: "train", "validation" or "test"
-    # Paths as text, since making a Path of each would take half as long as reading the documents.
-    picture: str
-    scan: str  # media file of the LiDAR slice
+    # Paths as text: to make a Path of each would take half as long as to read the documents.
+    image_path: str
+    scan_path: str  # media file of the LiDAR slice
     lidar_id: ObjectId  # FiftyOne's id of the LiDAR slice's sample
 
 
@@ -41,10 +41,10 @@ class GroupReader:
     """The labelled groups of a loaded dataset, sorted by key."""
 
     def __init__(self, dataset: Any, settings: DatasetParams, checks: DataChecks) -> None:
-        """Reads everything but pictures and scans.
+        """Reads everything except images and scans.
 
         Args:
-            checks: is told what is wrong with single groups; those are left out.
+            checks: receives the errors of single groups; these groups are left out.
 
         Raises:
             UserError: when a slice, a field or a split is missing.
@@ -55,23 +55,25 @@ class GroupReader:
         self._split_of_tag = {getattr(settings.splits, split): split for split in SPLITS}
         self._folder = Path(os.path.abspath(settings.path))
         self._real_folder = Path(os.path.realpath(settings.path))
-        self._is_inside: dict[str, bool] = {}  # by folder: resolving each file would take ten times as long
+        self._is_inside: dict[
+            str, bool
+        ] = {}  # by folder; to resolve the path of each file would take ten times as long
         self._check_schema()
         self.groups = self._read_groups()
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the dataset's author stored about it as a whole."""
+        """Values that the dataset's author stored about the dataset as a whole."""
         return self._dataset.info
 
     def fields(self, groups: list[DatasetGroup]) -> list[object]:
-        """The LiDAR field of these groups as stored: bytes of a compressed array, if it is one at all."""
+        """The LiDAR field of these groups as stored: bytes of a compressed array, if it is an array."""
         name = self._settings.lidar.field
         if name is None:
             return [None] * len(groups)
         stored_as = self._stored_as(name)
         ids = [group.lidar_id for group in groups]
-        # FiftyOne itself would decode the arrays, however large they claim to be.
+        # Not through FiftyOne, which would decode the arrays whatever size their headers declare.
         documents = self._dataset._sample_collection.find({"_id": {"$in": ids}}, {stored_as: 1})
         values = {document["_id"]: document.get(stored_as) for document in documents}
         return [values.get(id_) for id_ in ids]
@@ -100,63 +102,63 @@ class GroupReader:
         label_type = getattr(fields[settings.label_field], "document_type", None)
         if label_type is not database.connect().Classification:
             raise UserError(
-                f"{settings.path}: field '{settings.label_field}' (dataset.label_field) is no "
-                "fo.Classification"
+                f"{settings.path}: field '{settings.label_field}' (dataset.label_field) is not an "
+                "fo.Classification; name a field that is"
             )
         if settings.scene_field is not None and settings.scene_field not in fields:
             self._checks.note(
                 f"no field '{settings.scene_field}' (dataset.scene_field): every group counts as a "
-                "scene of its own, so related groups may stand on both sides of a split"
+                "scene of its own, so groups of one real scene may be in different splits"
             )
 
     def _read_groups(self) -> list[DatasetGroup]:
         settings = self._settings
-        pictures, scans = self._read_samples()
+        images, scans = self._read_samples()
         groups: dict[str, DatasetGroup] = {}
         untagged: set[str] = set()
         num_untagged = 0
-        for group_id in dict.fromkeys([*pictures, *scans]):
-            samples = [part[group_id] for part in (pictures, scans) if group_id in part]
+        for group_id in dict.fromkeys([*images, *scans]):
+            samples = [part[group_id] for part in (images, scans) if group_id in part]
             tags = {tag for sample in samples for tag in sample["tags"]}
             if tags.isdisjoint(self._split_of_tag):
                 num_untagged += 1
                 untagged |= tags or {"no tag"}
                 continue
-            group = self._read_group(pictures.get(group_id), scans.get(group_id), tags)
+            group = self._read_group(images.get(group_id), scans.get(group_id), tags)
             if group is None:
                 continue
             if group.key in groups:
                 place = f"{settings.path}: {group.key}"
-                self._checks.error("picture of several groups", f"{place}: belongs to several groups")
+                self._checks.error("image of several groups", f"{place}: its image belongs to several groups")
             else:
                 groups[group.key] = group
         if not {"train", "validation"} <= {group.split for group in groups.values()}:
-            # Were all of a split's groups faulty, their faults explain it better than "empty".
+            # If all groups of a split have errors, these explain more than "the split is empty".
             self._checks.raise_errors()
         self._require_splits(list(groups.values()))
         if num_untagged:
-            self._tell_untagged(list(groups.values()), num_untagged, sorted(untagged))
-        # FiftyOne's own order is that of its database; the key's order is the same everywhere.
+            self._report_untagged(list(groups.values()), num_untagged, sorted(untagged))
+        # FiftyOne's order depends on its database; the order of the keys is always the same.
         return [groups[key] for key in sorted(groups)]
 
-    def _tell_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
-        """Groups without a split's tag are left out; if that is all that might be a test split, stop."""
+    def _report_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
+        """Warns of groups without the tag of a split; raises UserError if there is no test split without them."""
         settings = self._settings
         names = ", ".join(shortened(tag) for tag in tags[:20])
-        left_out = f"{count:,} groups carry no split's tag (dataset.splits); their tags are {names}"
+        left_out = f"{count:,} groups have no tag of a split (dataset.splits); their tags are {names}"
         if not any(group.split == "test" for group in groups):
             raise UserError(
-                f"{settings.path}: no group carries the tag '{settings.splits.test}' "
+                f"{settings.path}: no group has the tag '{settings.splits.test}' "
                 f"(dataset.splits.test), but {left_out}"
             )
         self._checks.note(f"{left_out}; they were left out")
 
     def _read_group(
-        self, picture: dict[str, Any] | None, scan: dict[str, Any] | None, tags: set[str]
+        self, image: dict[str, Any] | None, scan: dict[str, Any] | None, tags: set[str]
     ) -> DatasetGroup | None:
-        """A group from its two samples and their tags; None when it is faulty."""
+        """A group from its two samples and their tags; None when it has an error."""
         settings, checks = self._settings, self._checks
-        samples = [sample for sample in (picture, scan) if sample is not None]
+        samples = [sample for sample in (image, scan) if sample is not None]
 
         def fault(kind: str, text: str) -> None:
             place = f"{settings.path}: group of {shortened(samples[0]['filepath'], 200)}"
@@ -166,8 +168,8 @@ class GroupReader:
         if len(splits) > 1:
             fault("several splits", f"in several splits at once: {', '.join(splits)}")
             return None
-        if picture is None or scan is None:
-            key, name = ("rgb", settings.rgb.slice) if picture is None else ("lidar", settings.lidar.slice)
+        if image is None or scan is None:
+            key, name = ("rgb", settings.rgb.slice) if image is None else ("lidar", settings.lidar.slice)
             fault("missing slice", f"no sample in slice '{name}' (dataset.{key}.slice)")
             return None
         labels = {sample["label"] for sample in samples if sample["label"]}
@@ -179,7 +181,7 @@ class GroupReader:
             fault("contradicting labels", f"its slices are labelled {some}")
             return None
         try:
-            paths = (self._inside(picture["filepath"]), self._inside(scan["filepath"]))
+            paths = (self._inside(image["filepath"]), self._inside(scan["filepath"]))
             scenes = [sample["scene"] for sample in samples if sample["scene"] is not None]
             key = os.path.splitext(samples[0]["filepath"].removeprefix(f"{self._folder}{os.sep}"))[0]
             scene = str(scenes[0]) if scenes else key
@@ -190,7 +192,7 @@ class GroupReader:
         return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, lidar_id=scan["id"])
 
     def _inside(self, path: str) -> str:
-        """The path itself, unless it leaves the dataset's folder, as a hostile dataset's might."""
+        """The path; raises UserError when it leads out of the dataset's folder, as in a hostile dataset."""
         folder = os.path.dirname(path)
         if folder not in self._is_inside:
             self._is_inside[folder] = Path(os.path.realpath(folder)).is_relative_to(self._real_folder)
@@ -200,15 +202,15 @@ class GroupReader:
         if not (inside or self._settings.allow_external_media):
             raise UserError(
                 f"{self._settings.path}: media file {shortened(path, 200)} lies outside the dataset's folder; "
-                "set dataset.allow_external_media: true if you trust it"
+                "set dataset.allow_external_media: true if you trust the dataset"
             )
         return path
 
     def _read_samples(self) -> tuple[dict[ObjectId, dict[str, Any]], dict[ObjectId, dict[str, Any]]]:
-        """Light values of the samples of both slices, by group."""
+        """Path, tags, label and scene of the samples of both slices, by group."""
         settings, group = self._settings, self._dataset.group_field
         label, scene = self._stored_as(settings.label_field), self._stored_as(settings.scene_field)
-        # Straight from the database: FiftyOne's own way of reading values takes three times as long.
+        # Directly from the database: FiftyOne's functions take three times as long.
         wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, f"{label}.label", scene]), 1)
         slices: dict[str, dict[ObjectId, dict[str, Any]]] = {settings.rgb.slice: {}, settings.lidar.slice: {}}
         for document in self._dataset._sample_collection.find({}, wanted):
@@ -224,7 +226,7 @@ class GroupReader:
         return slices[settings.rgb.slice], slices[settings.lidar.slice]
 
     def _stored_as(self, name: str | None) -> str | None:
-        """A field's name in the database; None for a field that is not there."""
+        """The name of a field in the database; None if there is no such field."""
         field = self._dataset.get_field(name) if name else None
         return field and (field.db_field or name)
 
@@ -232,29 +234,29 @@ class GroupReader:
         settings = self._settings
         found = {group.split for group in groups}
         skipped = [f"{count:,} {kind}" for kind, count in self._checks.skipped().items()]
-        left_out = f"; left out as faulty: {', '.join(skipped)}" if skipped else ""
+        left_out = f"; left out because of errors: {', '.join(skipped)}" if skipped else ""
         for split in ("train", "validation"):
             if split not in found:
                 tags = ", ".join(sorted(self._dataset.distinct("tags"))) or "none"
                 raise UserError(
-                    f"{settings.path}: the {split} split is empty: no group carries the tag "
-                    f"'{getattr(settings.splits, split)}' (dataset.splits.{split}) and can be used; its tags are "
+                    f"{settings.path}: the {split} split is empty: no usable group has the tag "
+                    f"'{getattr(settings.splits, split)}' (dataset.splits.{split}); the dataset's tags are "
                     f"{tags}{left_out}"
                 )
         classes = sorted({group.label for group in groups if group.split == "train"})
         if len(classes) < 2:
             raise UserError(
-                f"{settings.path}: the training split holds one class only ('{shortened(classes[0])}' in "
+                f"{settings.path}: the training split has only one class ('{shortened(classes[0])}' in "
                 f"field '{settings.label_field}', dataset.label_field); at least two are needed"
             )
 
 
 @contextmanager
 def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]:
-    """Loads a FiftyOneDataset folder into a temporary database entry, and removes it at the end.
+    """Loads a FiftyOneDataset folder into the database, and deletes it from there when the context ends.
 
     Raises:
-        UserError: when the folder is missing, is no FiftyOneDataset or does not fit the settings.
+        UserError: when the folder is missing, is not a FiftyOneDataset or does not match the settings.
     """
     folder = Path(settings.path)
     require_dataset_folder(folder)
@@ -266,7 +268,7 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
                 dataset_type=fo.types.FiftyOneDataset,
                 progress=console.is_interactive(),
             )
-    except Exception as error:  # FiftyOne raises whatever its parsers raise
+    except Exception as error:  # FiftyOne passes on the errors of many parsers
         raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
     try:
         yield GroupReader(dataset, settings, checks)
@@ -281,6 +283,6 @@ def require_dataset_folder(folder: Path) -> None:
     missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"params.yaml: dataset.path: '{folder}' is no FiftyOneDataset (it has no {' and no '.join(missing)}); "
+            f"params.yaml: dataset.path: '{folder}' is not a FiftyOneDataset (it has no {' and no '.join(missing)}); "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )

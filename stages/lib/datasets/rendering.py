@@ -1,7 +1,7 @@
-"""Renders the built-in dataset's scenes by ray casting.
+"""Renders the scenes of the built-in dataset by ray casting, and degrades images and range images.
 
-Each sensor fails now and then, and the failures of the two are drawn independently: that is what makes fusing
-them worthwhile.
+Each sensor sometimes fails. The failures of the two are drawn independently, so a fusion can do better than either
+sensor alone.
 
     R, C = rows (azimuth) and columns (zenith) of the LiDAR raster;  H, W = height and width of the image
 """
@@ -28,26 +28,26 @@ from stages.lib.lidar import geometry
 from stages.lib.params import LidarFailures, RgbFailures, Synthetic
 
 _SUPERSAMPLING = 2  # rays per pixel and axis of the image, for smooth edges
-_AMBIENT_LIGHT = 0.1  # share of the colour seen where no light falls
+_AMBIENT_LIGHT = 0.1  # share of the colour that is visible where no light falls
 
-_GROUPS_PER_PROCESS = 200  # at least: a process takes as long to start as to render some 100
-_SCENES_AHEAD = 256  # rendered at most before they are asked for: they are held in memory
+_GROUPS_PER_PROCESS = 200  # at least: the start of a process takes as long as the rendering of about 100
+_SCENES_AHEAD = 256  # rendered in advance at most, because they are kept in memory
 
 
 @dataclass(frozen=True)
 class RenderedGroup:
-    """What both sensors deliver of one object."""
+    """The data of both sensors for one object."""
 
     label: str
     image: UInt8[np.ndarray, "H W 4"]
-    xyza: Float[np.ndarray, "4 R C"]
+    raster: Float[np.ndarray, "4 R C"]
 
 
 def render(plan: list[PlannedScene], spec: Synthetic, image_size: int) -> Iterator[list[RenderedGroup]]:
-    """The groups of each scene, in the plan's order; all CPU cores render, with the same results as one.
+    """The groups of each scene, in the order of the plan; the number of processes does not change them.
 
     Args:
-        image_size: pixels a side of the image, and cells a side of the raster.
+        image_size: side of the image in pixels, and of the raster in cells.
     """
     count = min(len(os.sched_getaffinity(0)), math.ceil(spec.groups / _GROUPS_PER_PROCESS))
     parallel = joblib.Parallel(n_jobs=count, return_as="generator")
@@ -63,10 +63,10 @@ def render(plan: list[PlannedScene], spec: Synthetic, image_size: int) -> Iterat
 def _render(
     number: int, planned: PlannedScene, spec: Synthetic, image_size: int, parent: int | None
 ) -> list[RenderedGroup]:
-    """One scene's groups. `parent` is the process to end with; None where this is no other process."""
+    """The groups of one scene. `parent`: id of the process that started this one; None if it is the same process."""
     if parent is not None:
         processes.exit_with_parent(parent)
-    # A generator per scene: changing the number of scenes leaves the others as they are.
+    # One generator for each scene: scenes stay the same when their number changes.
     rng = np.random.default_rng([spec.seed, number])
     scene = synthetic.draw_scene(rng, spec)
     angles = synthetic.angles_rad(image_size)
@@ -74,15 +74,15 @@ def _render(
     groups = []
     for label in planned.labels:
         rotation = draw_rotation(rng, spec)
-        image = degrade_image(renderer.photograph(label, scene, rotation), rng, spec.rgb)
-        range_m = degrade_scan(renderer.scan(label, scene, rotation), rng, spec.lidar)
-        xyza = geometry.xyza_from_range(range_m, angles, angles, spec.max_range_m)
-        groups.append(RenderedGroup(label, image, xyza))
+        image = degrade_image(renderer.image(label, scene, rotation), rng, spec.rgb)
+        range_m = degrade_ranges(renderer.range_image(label, scene, rotation), rng, spec.lidar)
+        raster = geometry.raster_from_range(range_m, angles, angles, spec.max_range_m)
+        groups.append(RenderedGroup(label, image, raster))
     return groups
 
 
 def draw_rotation(rng: np.random.Generator, spec: Synthetic) -> Rotation:
-    """Any heading about the vertical, and a tilt about both other axes."""
+    """Any angle about the vertical axis, and a tilt about both other axes."""
     tilts_deg = rng.uniform(-spec.tilt_deg, spec.tilt_deg, size=2)
     return Rotation.from_euler("ZYX", [rng.uniform(0, 360), *tilts_deg], degrees=True)
 
@@ -91,9 +91,9 @@ class Renderer:
     """Casts the rays of both sensors at a cube or a sphere."""
 
     def __init__(self, image_size: int) -> None:
-        """`image_size`: pixels a side of the image, and cells a side of the raster."""
+        """`image_size`: side of the image in pixels, and of the raster in cells."""
         self._size = image_size
-        self._scan_rays = geometry.directions(
+        self._lidar_rays = geometry.directions(
             synthetic.angles_rad(image_size), synthetic.angles_rad(image_size)
         )
         fine = synthetic.angles_rad(image_size * _SUPERSAMPLING)
@@ -107,15 +107,15 @@ class Renderer:
         }
         self._casters = {label: RayMeshIntersector(body) for label, body in self._bodies.items()}
 
-    def scan(self, label: str, scene: Scene, rotation: Rotation) -> Float[np.ndarray, "R C"]:
-        """Range image in metres, infinite where a ray meets nothing."""
-        _, hit, range_m = self._cast(label, scene, rotation, self._scan_rays.reshape(-1, 3))
-        image = np.full(self._size**2, np.inf)
-        image[hit] = range_m
-        return image.reshape(self._size, self._size)
+    def range_image(self, label: str, scene: Scene, rotation: Rotation) -> Float[np.ndarray, "R C"]:
+        """Ranges in metres, infinite where a ray hits nothing."""
+        _, hit, hit_range_m = self._cast(label, scene, rotation, self._lidar_rays.reshape(-1, 3))
+        range_m = np.full(self._size**2, np.inf)
+        range_m[hit] = hit_range_m
+        return range_m.reshape(self._size, self._size)
 
-    def photograph(self, label: str, scene: Scene, rotation: Rotation) -> Float[np.ndarray, "H W 3"]:
-        """Linear colour in 0..1 on a black background, Lambert's law, no shadows."""
+    def image(self, label: str, scene: Scene, rotation: Rotation) -> Float[np.ndarray, "H W 3"]:
+        """Linear colours in 0..1 on a black background, by Lambert's law, without shadows."""
         normals, hit, _ = self._cast(label, scene, rotation, self._camera_rays.reshape(-1, 3))
         brightness = _AMBIENT_LIGHT + (1 - _AMBIENT_LIGHT) * np.clip(normals @ scene.light, 0, None)
         fine = np.zeros((len(self._camera_rays) ** 2, 3))
@@ -126,10 +126,9 @@ class Renderer:
     def _cast(
         self, label: str, scene: Scene, rotation: Rotation, rays: Float[np.ndarray, "N 3"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Surface normals, indices and ranges in metres of the rays that hit the body.
+        """Of the rays that hit the body: surface normals, indices and ranges in metres.
 
-        The body stays where its ray caster was built, at the origin with unit radius; the rays are
-        carried into its frame instead.
+        The ray caster was built for a body of unit radius at the origin, so the rays are transformed to its frame.
         """
         into_body = rotation.inv()
         origin = into_body.apply(-scene.center_m) / scene.radius_m
@@ -143,14 +142,14 @@ class Renderer:
 
 @functools.cache
 def _renderer(image_size: int) -> Renderer:
-    """One a process: its ray casters take a while to build."""
+    """One renderer for each process, because its ray casters are slow to build."""
     return Renderer(image_size)
 
 
 def degrade_image(
     image: Float[np.ndarray, "H W 3"], rng: np.random.Generator, failures: RgbFailures
 ) -> UInt8[np.ndarray, "H W 4"]:
-    """The picture that the camera delivers: sometimes dark, always a little noisy; alpha is full."""
+    """The camera's image: sometimes dark, always a little noisy; alpha is 255."""
     gain = 1.0
     if rng.random() < failures.dark_probability:
         gain = _log_uniform(rng, failures.dark_gain)
@@ -160,10 +159,10 @@ def degrade_image(
     return np.round(rgba * 255).astype(np.uint8)
 
 
-def degrade_scan(
+def degrade_ranges(
     range_m: Float[np.ndarray, "R C"], rng: np.random.Generator, failures: LidarFailures
 ) -> Float[np.ndarray, "R C"]:
-    """The scan that the LiDAR delivers: lost returns, noisy ranges, now and then only a part seen."""
+    """The LiDAR's ranges in metres: some returns are lost, all are noisy, and sometimes only a part is in view."""
     sparse, blurred, partial = (
         rng.random() < p
         for p in (failures.sparse_probability, failures.blur_probability, failures.partial_probability)
@@ -175,14 +174,14 @@ def degrade_scan(
     if partial:
         kept &= _slab(seen, rng, rng.uniform(*failures.partial_share))
     if not kept.any():
-        # A scan without any return would be a broken file rather than a hard one.
+        # A scan without any return would be a faulty sample, not a difficult one.
         kept.flat[rng.choice(np.flatnonzero(seen))] = True
     noisy = range_m + rng.normal(0.0, noise_m, size=range_m.shape)
     return np.where(kept, noisy, np.inf)
 
 
 def _slab(seen: Bool[np.ndarray, "R C"], rng: np.random.Generator, share: float) -> Bool[np.ndarray, "R C"]:
-    """The cells on one side of a random straight edge that leaves `share` of the seen ones."""
+    """The cells on one side of a random straight edge; `share` of the seen cells lie there."""
     angle = rng.uniform(0, 2 * np.pi)
     rows, columns = np.indices(seen.shape)
     height = np.cos(angle) * rows + np.sin(angle) * columns

@@ -1,4 +1,4 @@
-"""Which split each group belongs to."""
+"""Assigns each group of a dataset to a split."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stages.lib.core.names import SPLITS
 from stages.lib.datasets.reader import DatasetGroup
 from stages.lib.datasets.validation import DataChecks
 
-# Of what stands in two splits, the later one's copy is left out: the test split keeps its own.
+# When content is in two splits, the copy in the later one of these is left out: the test split keeps its copy.
 ORDER = tuple(reversed(SPLITS))
 
 
 def assign(groups: list[DatasetGroup], test_fraction: float, checks: DataChecks) -> list[DatasetGroup]:
-    """The groups with the split that each belongs to: its tag's, or "test" when it is held out.
+    """The groups with their final splits: the split of the tag, or "test" when a group is held out.
 
-    Scenes are held out only when no group carries the test tag: `test_fraction` of the training
-    scenes of each class (a scene counts for its first label), those with the least hash of their
-    name. So the choice does not depend on the order of the groups.
+    Scenes are held out only when no group has the test tag. Of each class, `test_fraction` of the training scenes
+    are held out (a scene counts for its first label): those whose names have the smallest hashes. So the choice does
+    not depend on the order of the groups.
 
     Args:
-        checks: is told of groups whose scene lies in two splits; they are left out.
+        checks: receives an error for each group whose scene is in two splits; these groups are left out.
     """
     if not any(group.split == "test" for group in groups):
         held_out = _held_out_scenes(groups, test_fraction)
@@ -32,12 +32,12 @@ def assign(groups: list[DatasetGroup], test_fraction: float, checks: DataChecks)
             replace(group, split="test") if group.split == "train" and group.scene in held_out else group
             for group in groups
         ]
-    straddling = _straddling(groups, checks)
-    return [group for group in groups if group.key not in straddling]
+    in_two_splits = _in_two_splits(groups, checks)
+    return [group for group in groups if group.key not in in_two_splits]
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
-    """Names in an order that looks random and depends on nothing but each name."""
+    """The names in the order of their hashes: it looks random, and depends on the names only."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
@@ -55,8 +55,8 @@ def _held_out_scenes(groups: list[DatasetGroup], test_fraction: float) -> set[st
     return held_out
 
 
-def _straddling(groups: list[DatasetGroup], checks: DataChecks) -> set[str]:
-    """Keys of groups whose scene also lies in a split that comes before theirs in ORDER."""
+def _in_two_splits(groups: list[DatasetGroup], checks: DataChecks) -> set[str]:
+    """Keys of the groups whose scene is also in a split that comes earlier in ORDER."""
     first: dict[str, DatasetGroup] = {}
     found = set()
     for group in sorted(groups, key=lambda group: ORDER.index(group.split)):

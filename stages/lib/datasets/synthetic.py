@@ -1,8 +1,8 @@
-"""The built-in dataset's scenes: cubes and spheres before a camera and a LiDAR.
+"""Plans and draws the scenes of the built-in dataset: cubes and spheres in front of a camera and a LiDAR.
 
-A scene is one place in front of the sensors: a position, a size, a colour, a light. It shows a cube,
-a sphere, or (as in the course's dataset) first one and then the other, so groups of one scene are
-twins. Camera and LiDAR share origin and field of view.
+A scene is one place in front of the sensors: a position, a size, a colour and a light. It shows a cube, or a sphere,
+or (as in the course's dataset) first one and then the other; then its two groups are called twins. Camera and LiDAR
+have the same origin and field of view.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from stages.lib.core.names import SPLITS
 from stages.lib.lidar import geometry
 from stages.lib.params import Synthetic
 
-# Both classes have the same mean silhouette at the same radius: a convex body's mean projected area
-# is a quarter of its surface (Cauchy), so 6 e^2 / 4 = pi r^2 gives the cube's edge e for radius r.
+# With this edge, cubes and spheres of the same radius have the same mean silhouette. The mean projected area of a
+# convex body is a quarter of its surface (Cauchy), so 6 e^2 / 4 = pi r^2 gives the cube's edge e for radius r.
 CUBE_EDGE_PER_RADIUS = np.sqrt(np.pi / 1.5)
 
+FOLDER = Path("data/synthetic")  # written by `python -m stages.synthesize`
 
-# Where `python -m stages.synthesize` writes it.
-FOLDER = Path("data/synthetic")
-
-# Greatest angle from the middle of the view, in both axes, at which all of an object is seen.
+# Largest angle from the middle of the view, along each axis, at which sensors see a point.
 HALF_VIEW_RAD = 0.27
 
 
@@ -36,14 +34,14 @@ def angles_rad(size: int) -> Float[np.ndarray, "R"]:
 
 @dataclass(frozen=True)
 class PlannedScene:
-    """Which split a scene belongs to and which classes it shows."""
+    """The split of a scene, and the classes that it shows."""
 
     split: str
     labels: tuple[str, ...]
 
 
 def plan(spec: Synthetic) -> list[PlannedScene]:
-    """All scenes: as many twins as the rarer class allows, each kind of scene split by the shares."""
+    """All scenes: as many twins as the rarer class allows; each kind of scene is split by the same shares."""
     cubes_share, spheres_share = (int(part) for part in spec.class_balance.split(":"))
     cubes = round(spec.groups * cubes_share / (cubes_share + spheres_share))
     counts = {"cubes": cubes, "spheres": spec.groups - cubes}
@@ -61,7 +59,7 @@ def plan(spec: Synthetic) -> list[PlannedScene]:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene's groups share: where the object stands, how large it is, how it is lit."""
+    """The object's place, size and light, which are the same in all groups of a scene."""
 
     center_m: Float[np.ndarray, "3"]
     radius_m: float
@@ -70,15 +68,15 @@ class Scene:
 
 
 def reach_rad(radius_m: float, distance_m: float) -> float:
-    """The angle from an object's centre to its farthest point: a cube's corners reach sqrt(3)/2 edges."""
+    """The angle between an object's centre and its farthest point, a cube's corner at sqrt(3)/2 edges."""
     return float(np.arctan(CUBE_EDGE_PER_RADIUS * np.sqrt(3) / 2 * radius_m / distance_m))
 
 
 def draw_scene(rng: np.random.Generator, spec: Synthetic) -> Scene:
-    """A random scene; the object lies near the middle and wholly inside the field of view."""
+    """A random scene, whose object lies near the middle and completely inside the field of view."""
     distance_m = rng.uniform(*spec.distance_m)
     radius_m = rng.uniform(*spec.radius_m)
-    # In view at any rotation.
+    # So that the object is in view at any rotation.
     room_rad = min(HALF_VIEW_RAD - reach_rad(radius_m, distance_m), np.deg2rad(spec.off_center_deg))
     azimuth, zenith = rng.uniform(-room_rad, room_rad, size=2)
     center_m = distance_m * geometry.directions(np.array([azimuth]), np.array([zenith]))[0, 0]
@@ -86,7 +84,7 @@ def draw_scene(rng: np.random.Generator, spec: Synthetic) -> Scene:
     color = rng.uniform(0.2, 1.0, size=3)
     color /= color.max()
     from_behind = rng.random() < spec.crescent_probability
-    # Angle between the light and the line of sight: a light from behind leaves a crescent.
+    # Angle between the light and the line of sight: a light from behind the object shows only a crescent of it.
     off_axis_rad = np.deg2rad(rng.uniform(95, 135) if from_behind else rng.uniform(15, 70))
     around_rad = rng.uniform(0, 2 * np.pi)
     toward_sensor = -center_m / distance_m
@@ -98,7 +96,7 @@ def draw_scene(rng: np.random.Generator, spec: Synthetic) -> Scene:
 
 
 def _perpendicular(axis: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors that complete a unit `axis` to a right-handed frame."""
+    """Two unit vectors that form a right-handed frame with the unit vector `axis`."""
     side = np.cross(axis, [0.0, 0.0, 1.0])
     side /= np.linalg.norm(side)
     return side, np.cross(side, axis)

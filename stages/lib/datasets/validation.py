@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset: collected over the whole export and told at once."""
+"""Errors and warnings about a dataset: collected during the whole export and shown together."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from stages.lib.core import errors
 from stages.lib.core.errors import UserError
 
-_EXAMPLES = 3  # groups named in a warning
-_MOST_ERRORS = 20  # lines shown of one kind of error
-_COMMON_CLASS_SHARE = 0.8  # from here on a class is called dominant
+_EXAMPLES = 3  # groups that a warning names
+_MOST_ERRORS = 20  # lines shown for one kind of error
+_DOMINANT_SHARE = 0.8  # of the training groups; a class with at least this share gets a warning
 
 
 WARNINGS = {
     "empty": "scans without any return",
-    "constant": "pictures of one single colour",
+    "constant": "images of a single colour",
     "out_of_range": "scans with returns farther away than dataset.lidar.max_range_m",
-    "repeated": "groups that repeat a picture or scan of the same split",
+    "repeated": "groups that repeat an image or scan of the same split",
 }
 
 
 class DataChecks:
-    """Collects errors and warnings about a dataset, group by group."""
+    """Collects the errors and warnings about a dataset."""
 
     def __init__(self, source: str, on_error: str) -> None:
-        """`on_error`: "stop" ends the export at its end, "skip" leaves faulty groups out and counts them."""
+        """`on_error`: "stop" makes errors end the export, "skip" leaves faulty groups out and counts them."""
         self._source = source
         self._on_error = on_error
         self._errors: dict[str, list[str]] = defaultdict(list)
@@ -35,26 +35,26 @@ class DataChecks:
         self._contents: dict[str, tuple[str, str, str]] = {}
 
     def error(self, kind: str, message: str) -> None:
-        """A fault of one group, which then has to be left out."""
+        """Notes an error of one group; the caller leaves the group out."""
         self._errors[kind].append(errors.printable(message))
 
     def warn(self, kind: str, group: str) -> None:
-        """An oddity of one group, of a kind in WARNINGS."""
+        """Notes a warning about one group; `kind` is a key of WARNINGS."""
         self._affected[kind].append(errors.printable(group))
 
     def note(self, sentence: str) -> None:
-        """A warning about the dataset as a whole."""
+        """Notes a warning about the dataset as a whole."""
         self._notes.append(sentence)
 
     def admit_content(self, hashes: dict[str, str], *, group: str, split: str, label: str) -> bool:
-        """Compares a group's picture and scan with all before it; False when it must be left out.
+        """Compares a group's image and scan with those of all earlier groups; False when it must be left out.
 
-        The same content in two splits lets a model be tested on what it was trained on; the same
-        content under two labels makes one of them wrong. Call it for the test split first, so that it
-        is the training split that loses the copy.
+        If the same content is in two splits, a model is tested on data that it was trained on. If the same content
+        has two labels, one of them is wrong. Call this for the test split first: then the copy in the training split
+        is left out.
 
         Args:
-            hashes: of the group's contents, by what they are: "picture", "scan".
+            hashes: digests by kind of content, "image" and "scan".
         """
         others = {what: self._contents.get(digest) for what, digest in hashes.items()}
         for what, other in others.items():
@@ -64,13 +64,13 @@ class DataChecks:
             if other_split != split:
                 self.error(
                     f"same {what} in two splits",
-                    f"{self._source}: {group} ({split}) and {other_group} ({other_split}) hold the same {what}",
+                    f"{self._source}: {group} ({split}) and {other_group} ({other_split}) have the same {what}",
                 )
                 return False
             if other_label != label:
                 self.error(
                     f"same {what} with two labels",
-                    f"{self._source}: {group} ('{label}') and {other_group} ('{other_label}') hold the same "
+                    f"{self._source}: {group} ('{label}') and {other_group} ('{other_label}') have the same "
                     f"{what}",
                 )
                 return False
@@ -81,10 +81,10 @@ class DataChecks:
         return True
 
     def raise_errors(self) -> None:
-        """Raises all errors at once, unless faulty groups are to be skipped.
+        """Raises all errors together, unless `on_error` is "skip".
 
         Raises:
-            UserError: with one line per error.
+            UserError: with one line for each error.
         """
         if self._on_error == "skip" or not self._errors:
             return
@@ -96,13 +96,13 @@ class DataChecks:
         if len(lines) > 1:
             count = sum(map(len, self._errors.values()))
             lines.append(
-                f"{self._source}: {count:,} errors in all; mend the dataset, or leave the groups concerned "
-                "out with export.on_error: skip"
+                f"{self._source}: {count:,} errors in all; correct the dataset, or leave these groups out with "
+                "export.on_error: skip"
             )
         raise UserError("\n".join(lines))
 
     def skipped(self) -> dict[str, int]:
-        """How many groups were left out, by kind of error."""
+        """Number of groups with errors, by kind of error."""
         return {kind: len(messages) for kind, messages in self._errors.items()}
 
     def warnings(self) -> list[str]:
@@ -120,18 +120,18 @@ class DataChecks:
 
 
 def imbalance(counts: dict[str, int]) -> str | None:
-    """A sentence when one class dominates the training split."""
+    """A warning when one class dominates the training split."""
     total = sum(counts.values())
     name, most = max(counts.items(), key=lambda item: item[1])
-    if most / total < _COMMON_CLASS_SHARE:
+    if most / total < _DOMINANT_SHARE:
         return None
     return (
-        f"{most / total:.0%} of the training groups are '{name}': always guessing the class frequencies "
+        f"{most / total:.0%} of the training groups are '{name}': to predict the class frequencies for every group "
         f"gives an accuracy of {most / total:.3f} and a loss of {prior_loss(counts):.3f}; read balanced accuracy"
     )
 
 
 def prior_loss(counts: dict[str, int]) -> float:
-    """Cross-entropy in nats of always guessing these frequencies, on data that has them."""
+    """Cross-entropy in nats of a constant prediction: the class frequencies of the data itself."""
     shares = np.array([count for count in counts.values() if count]) / sum(counts.values())
     return float(-(shares * np.log(shares)).sum())

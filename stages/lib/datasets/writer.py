@@ -1,4 +1,4 @@
-"""Writes FiftyOne datasets whose bytes depend on their content alone."""
+"""Writes FiftyOne datasets reproducibly: the same content gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from stages.lib.datasets import database
 
 @dataclass(frozen=True)
 class NewGroup:
-    """One group to write; all paths lie below the dataset's folder."""
+    """One group to write; all its files lie in the dataset's folder."""
 
     scene: str
     label: str
     split: str
-    files: dict[str, Path]  # media file of each slice
-    xyza: np.ndarray  # 4 x H x W, stored with slice `lidar_img`
+    files: dict[str, Path]  # media file by slice
+    raster: np.ndarray  # 4 x H x W, stored in the field `xyza` of slice `lidar_img`
 
 
 def write(
     folder: Path, name: str, groups: Iterable[NewGroup], seed: int, info: dict[str, Any] | None = None
 ) -> None:
-    """Writes a FiftyOneDataset around existing media, with a slice for each of a group's files.
+    """Writes a FiftyOneDataset for existing media files, with one slice for each file of a group.
 
-    The same groups and seed give the same bytes: ids, time stamps and random keys, which FiftyOne
-    draws anew each time, are replaced by ones drawn from the seed.
+    The same groups and seed give the same bytes: FiftyOne's ids, time stamps and random keys, which differ each
+    time, are replaced by ones that the seed determines.
 
     Args:
-        info: what is stored about the dataset as a whole.
+        info: about the dataset as a whole, stored as `dataset.info`.
     """
     fo = database.connect()
     dataset = fo.Dataset()
@@ -67,12 +67,12 @@ def _samples(group: NewGroup) -> Iterator[Any]:
             scene=group.scene,
         )
         if slice_name == "lidar_img":
-            sample["xyza"] = group.xyza
+            sample["xyza"] = group.raster
         yield sample
 
 
 def _make_reproducible(folder: Path, name: str, seed: int) -> None:
-    """Rewrites what FiftyOne drew at random or took from the clock, in both files alike."""
+    """Replaces random values and time stamps in both files; the same id gets the same replacement."""
     rng = random.Random(seed)
     new_ids: dict[str, str] = {}
 
@@ -97,7 +97,7 @@ def _make_reproducible(folder: Path, name: str, seed: int) -> None:
         content = rewritten(json.loads(path.read_text()))
         if file == "metadata.json":
             content |= {"name": name, "slug": re.sub(r"[^a-z0-9]+", "-", name.lower())}
-            # FiftyOne keeps its fields in a set, whose order changes from process to process.
+            # FiftyOne keeps its fields in a set, whose order differs between processes.
             content["sample_fields"].sort(key=lambda field: field["name"])
             content["sample_collection_name"] = f"samples.{content['_id']['$oid']}"
         path.write_text(json.dumps(content))

@@ -88,7 +88,7 @@ class EvaluationData:
             return self._corrupted(state)
         split = self.splits[state.name]
         blocks = _blocks(split, state.sensor, range(len(split)))
-        return (split.normalized(state.sensor, measured) for measured in blocks)
+        return (split.network_input(state.sensor, measured) for measured in blocks)
 
     def _corrupted(self, state: SensorState) -> Iterator[Tensor]:
         """Corrupted inputs; their random numbers are the same for every model and seed."""
@@ -98,7 +98,7 @@ class EvaluationData:
         for number, measured in enumerate(_blocks(split, state.sensor, self.corrupted_samples)):
             seed = zlib.crc32(f"{state.sensor} {state.name} {state.severity} {number}".encode())
             generator = torch.Generator().manual_seed(seed)
-            yield split.normalized(state.sensor, corrupt(measured.cpu(), strength, generator))
+            yield split.network_input(state.sensor, corrupt(measured.cpu(), strength, generator))
 
 
 @torch.no_grad()
@@ -130,16 +130,16 @@ def missing_inputs(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W
         setting: "zeros" for a black image and a raster without returns; "mean" for the training split's mean
             inputs by channel.
     """
-    first = dict(zip(SENSORS, train.measured([0]), strict=True))
+    first = dict(zip(SENSORS, train.images_and_rasters([0]), strict=True))
     if setting == "zeros":
         return {
-            sensor: train.normalized(sensor, torch.zeros_like(measured))[0]
+            sensor: train.network_input(sensor, torch.zeros_like(measured))[0]
             for sensor, measured in first.items()
         }
     means = {}
     for sensor, measured in first.items():
         sums = (
-            train.normalized(sensor, block).double().sum(dim=(0, 2, 3))
+            train.network_input(sensor, block).double().sum(dim=(0, 2, 3))
             for block in _blocks(train, sensor, range(len(train)))
         )
         total = sum(sums, start=torch.zeros(()))
@@ -151,7 +151,7 @@ def missing_inputs(setting: str, train: Split) -> dict[str, Float[Tensor, "C H W
 def _blocks(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tensor]:
     """One sensor's measurements of these samples, in blocks."""
     for start in range(0, len(samples), _BLOCK):
-        yield split.measured(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
+        yield split.images_and_rasters(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
 
 
 def _stratified(labels: Int[np.ndarray, "N"], limit: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Finishes a tensor cache, whose shards decoding writes: the table of groups, the manifest's content."""
+"""Completes the tensor cache, whose shards decode.py writes: the table of groups and the manifest's content."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import pyarrow.parquet as pq
 from stages.lib.core.names import SPLITS
 from stages.lib.export import shards
 from stages.lib.export.decode import Written
-from stages.lib.export.group_stats import Inspection
+from stages.lib.export.group_stats import GroupStats
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest, Normalization
 
 
 class _Colors:
-    """Running mean and deviation of the colours over the training pictures, in float64."""
+    """Running mean and standard deviation of the colours over the training images, in float64."""
 
     def __init__(self) -> None:
         self._sums = np.zeros(0)
         self._squares = np.zeros(0)
         self._pixels = 0
 
-    def add(self, facts: Inspection) -> None:
-        sums, squares = facts.color_sums
+    def add(self, stats: GroupStats) -> None:
+        sums, squares = stats.color_sums
         self._sums = self._sums + sums if self._pixels else sums
         self._squares = self._squares + squares if self._pixels else squares
-        self._pixels += facts.num_pixels
+        self._pixels += stats.num_pixels
 
     def normalization(self, num_channels: int) -> Normalization:
-        """Mean and deviation; a channel of alpha, whose spread says nothing, is left as it is."""
+        """Mean and standard deviation of each colour. Alpha stays unchanged: its deviation means nothing."""
         mean = self._sums / max(self._pixels, 1)
         variance = self._squares / max(self._pixels, 1) - mean**2
-        # A channel that never varies has nothing to scale by.
+        # A channel that never varies is not scaled.
         std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0)), 1.0)
-        untouched = num_channels - len(mean)
-        return Normalization([*mean.tolist(), *[0.0] * untouched], [*std.tolist(), *[1.0] * untouched])
+        unchanged = num_channels - len(mean)
+        return Normalization([*mean.tolist(), *[0.0] * unchanged], [*std.tolist(), *[1.0] * unchanged])
 
 
 class Writer:
-    """Keeps the story of the groups in a cache's shards, which other processes write."""
+    """Collects the facts about all groups of the cache."""
 
     def __init__(self, folder: Path, classes: list[str]) -> None:
         """`classes`: all labels in sorted order."""
@@ -58,20 +58,20 @@ class Writer:
         self._relief_squares = 0.0
 
     def add(self, split: str, key: str, scene: str, label: str, written: Written) -> None:
-        """A group that lies in a shard; groups come in the order of their rows."""
-        facts = written.facts
+        """Adds a group that lies in a shard; call it in the order of the rows."""
+        stats = written.stats
         index = self._classes.index(label)
-        self._groups[split].append(CachedGroup(split, key, scene, index, facts.returns, facts.mean_range_m))
-        story = [key, scene, label, split, facts.picture_digest, facts.scan_digest]
-        self._digests[key] = hashlib.sha256("\0".join(story).encode()).hexdigest()
+        self._groups[split].append(CachedGroup(split, key, scene, index, stats.returns, stats.mean_range_m))
+        content = [key, scene, label, split, stats.image_digest, stats.raster_digest]
+        self._digests[key] = hashlib.sha256("\0".join(content).encode()).hexdigest()
         if split == "train":
-            self._colors.add(facts)
-            self._relief_squares += facts.relief_squares
+            self._colors.add(stats)
+            self._relief_squares += stats.relief_squares
         if written.shard not in self._shards[split]:
             self._shards[split].append(written.shard)
 
     def reject(self, written: Written) -> None:
-        """A group that lies in a shard and is to be taken out of it."""
+        """Notes a group that lies in a shard and must be removed from it."""
         self._rejected[written.shard].append(written.row)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -90,10 +90,10 @@ class Writer:
         normalize: bool,
         warnings: list[str],
     ) -> Manifest:
-        """Takes out rejected groups, writes the table of groups; gives the manifest, still to be saved.
+        """Removes rejected groups and writes the table of groups; returns the manifest, which the caller saves.
 
         Args:
-            channels: of colour.
+            channels: colour channels of the images.
         """
         for shard, rows in self._rejected.items():
             shards.drop(self._folder / shard, rows)
@@ -120,20 +120,20 @@ class Writer:
         )
 
     def _lidar_normalization(self, image_size: int) -> Normalization:
-        """One scale for x, y and z, so that shapes are not stretched; the mask stays as it is.
+        """One scale for x, y and z, so that shapes keep their proportions; channel a stays unchanged.
 
-        As with the colours, whose background is black, it is the deviation over all cells: those
-        without a return count as zero.
+        The scale is the standard deviation over all cells, where those without return count as zero: as with the
+        colours, which include the black background.
         """
         num_values = 3 * image_size**2 * len(self._groups["train"])
         scale = float(np.sqrt(self._relief_squares / num_values))
         return Normalization([0.0] * 4, [*[scale if scale > 0 else 1.0] * 3, 1.0])
 
     def _unseen_classes(self) -> list[str]:
-        """Warnings about classes that no model can learn."""
+        """Warnings about classes that training does not contain."""
         learned = self._count_classes("train")
         return [
-            f"class '{name}' has no training group, so no model can learn it; it weighs on every loss"
+            f"class '{name}' has no training group, so no model can learn it; its groups raise every loss"
             for name in self._classes
             if not learned[name]
         ]

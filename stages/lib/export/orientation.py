@@ -1,4 +1,4 @@
-"""Whether rasters lie on their pictures: compares the configured orientation with all others."""
+"""Checks whether rasters cover their images: compares the configured orientation with all others."""
 
 from __future__ import annotations
 
@@ -7,57 +7,56 @@ from jaxtyping import Float
 
 from stages.lib.lidar import geometry
 
-# An orientation is called better when its correlation is this much higher, and worth the name.
-_ORIENTATION_MARGIN = 0.1
+# Smallest correlation, and smallest advantage over the configured orientation, that support a warning.
+_MARGIN = 0.1
 
 
 class OrientationCheck:
-    """Estimates how a raster has to be turned to lie on the picture.
+    """Estimates how rasters must be turned to cover their images.
 
-    For each orientation, inspection.orientation_fits averaged over groups; the right one is where
-    objects coincide.
+    The correct orientation has the highest mean of `group_stats.alignment_scores` over the groups.
     """
 
     def __init__(self, configured: str) -> None:
-        """`configured`: how the rasters that were inspected had been turned already."""
+        """`configured`: the orientation by which the rasters had already been turned when they were scored."""
         self._configured = configured
         self._names = [_composed(configured, turn) for turn in geometry.ORIENTATIONS]
         self._sums = np.zeros(len(self._names))
         self._count = 0
 
-    def add(self, fits: Float[np.ndarray, "8"] | None) -> None:
-        """One training group, unless it tells nothing."""
-        if fits is not None:
-            self._sums += fits
+    def add(self, scores: Float[np.ndarray, "8"] | None) -> None:
+        """The alignment scores of one training group; None if it has none."""
+        if scores is not None:
+            self._sums += scores
             self._count += 1
 
     def means(self) -> dict[str, float]:
-        """Mean correlation by orientation; empty when no group could be used."""
+        """Mean correlation by orientation; empty when no group had scores."""
         if not self._count:
             return {}
         return dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
 
     def warning(self) -> str | None:
-        """A sentence when another orientation fits clearly better than the configured one."""
+        """A warning when the data favour another orientation clearly, or none at all."""
         means = self.means()
         if not means:
             return None
         highest = max(means.values())
-        if highest < _ORIENTATION_MARGIN:
+        if highest < _MARGIN:
             return (
-                f"no orientation can be told from the data (returns and picture foreground correlate with "
-                f"{highest:.2f} at most): look at the contact sheets whether dataset.lidar.orientation: "
-                f"{self._configured} lays scans on pictures"
+                "the data do not show which orientation is right (returns and image foreground correlate with "
+                f"{highest:.2f} at most): look at the contact sheets and check that "
+                f"dataset.lidar.orientation: {self._configured} makes scans cover the images"
             )
-        if highest < means[self._configured] + _ORIENTATION_MARGIN:
+        if highest < means[self._configured] + _MARGIN:
             return None
-        # In a letterboxed picture several orientations may fit alike.
-        better = [name for name, fit in means.items() if fit > highest - _ORIENTATION_MARGIN / 2]
+        # With wide margins, several orientations may fit equally well.
+        better = [name for name, mean in means.items() if mean > highest - _MARGIN / 2]
         fitting = f"{better[0]} fits" if len(better) == 1 else f"{', '.join(better)} fit"
         return (
-            f"dataset.lidar.orientation is {self._configured} (correlation of returns and picture foreground "
+            f"dataset.lidar.orientation is {self._configured} (correlation of returns and image foreground "
             f"{means[self._configured]:.2f}), but {fitting} better ({highest:.2f}): element-wise fusion would "
-            "mix unrelated places"
+            "combine features of different places"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a dataset looks like: contact sheets, histograms, class balance; drawn while it is exported."""
+"""Draws the figures of the dataset during the export: contact sheets, histograms, class balance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.export.group_stats import RANGE_BINS, Inspection
+from stages.lib.export.group_stats import RANGE_BINS, GroupStats
 from stages.lib.lidar import depth_image
 from stages.lib.plots import dataset as plots
 from stages.lib.plots import style
@@ -18,12 +18,12 @@ from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors import samples
 from stages.lib.tensors.manifest import Manifest
 
-_MOST_CLASSES = 10  # on a contact sheet, the commonest first
+_MOST_CLASSES = 10  # shown on a contact sheet: the most frequent ones
 _SAMPLES = 10  # of each class on a contact sheet
 
 
 class Overview:
-    """Gathers the figures of all groups as they are exported, and draws them."""
+    """Collects the statistics of all groups during the export, and draws figures of them."""
 
     def __init__(self, max_range_m: float) -> None:
         self._max_range_m = max_range_m
@@ -33,15 +33,15 @@ class Overview:
         self._returns: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._brightness: dict[tuple[str, str], list[float]] = defaultdict(list)
 
-    def add(self, split: str, label: str, facts: Inspection) -> None:
-        """One group of the cache."""
+    def add(self, split: str, label: str, stats: GroupStats) -> None:
+        """Adds one group of the cache."""
         place = (split, label)
-        self._range_counts[place] += facts.range_counts
-        self._returns[place].append(facts.returns)
-        self._brightness[place].append(facts.brightness)
+        self._range_counts[place] += stats.range_counts
+        self._returns[place].append(stats.returns)
+        self._brightness[place].append(stats.brightness)
 
     def draw(self, folder: Path, manifest: Manifest) -> None:
-        """Writes all figures of a cache, whose tensors are complete, into its folder."""
+        """Writes all figures into the folder of a cache whose shards are complete."""
         figures = {
             "class_balance": plots.class_balance(manifest.counts),
             "histograms": plots.histograms(
@@ -51,13 +51,13 @@ class Overview:
         }
         for split in manifest.splits():
             figures[f"samples_{split}"] = contact_sheet(folder, manifest, split)
-        (folder / manifests.PICTURES).mkdir()
+        (folder / manifests.FIGURES).mkdir()
         for name, figure in figures.items():
-            style.save(figure, folder / manifests.PICTURES / f"{name}.png")
+            style.save(figure, folder / manifests.FIGURES / f"{name}.png")
 
     def _histograms(self, split: str, manifest: Manifest) -> dict[str, list[Histogram]]:
-        """By class, the commonest ones of a split."""
-        return {label: self._histogram([label], [split]) for label in _commonest(manifest.counts[split])}
+        """By class, for the most frequent classes of a split."""
+        return {label: self._histogram([label], [split]) for label in _most_frequent(manifest.counts[split])}
 
     def _histogram(self, labels: list[str], splits: list[str]) -> list[Histogram]:
         places = [(split, label) for split in splits for label in labels]
@@ -82,21 +82,23 @@ def _histogram(label: str, values: list[float] | list[int], top: float | int) ->
 
 
 def contact_sheet(folder: Path, manifest: Manifest, split: str) -> Figure:
-    """Samples of every class of a split, pictures over depth views, of different scenes where that many are."""
+    """Samples of every class of a split, images above depth images; from different scenes if there are enough."""
     groups = stored_groups.read(folder, split)
     rows = {}
-    for label in _commonest(manifest.counts[split]):
+    for label in _most_frequent(manifest.counts[split]):
         of_class = [i for i, group in enumerate(groups) if manifest.classes[group.label] == label]
         one_per_scene = {groups[i].scene: i for i in of_class}
         indices = list(one_per_scene.values()) if len(one_per_scene) >= _SAMPLES else of_class
-        # Spread over the whole split: neighbours by name are often neighbours in time.
+        # Spread over the whole split: groups with similar names are often recorded shortly after each other.
         picks = np.linspace(0, len(indices) - 1, min(_SAMPLES, len(indices))).round().astype(int)
         pairs = [samples.read(folder, manifest, split, indices[pick]) for pick in picks]
-        rows[label] = [(samples.as_picture(rgb), depth_image.depth_picture(xyza)) for rgb, xyza in pairs]
+        rows[label] = [
+            (samples.for_display(image), depth_image.from_raster(raster)) for image, raster in pairs
+        ]
     return plots.contact_sheet(rows, _SAMPLES)
 
 
-def _commonest(counts: dict[str, int]) -> list[str]:
-    """The commonest classes that occur at all, in the order in which they are counted."""
+def _most_frequent(counts: dict[str, int]) -> list[str]:
+    """The most frequent classes that occur, in the order of `counts`."""
     chosen = {label for label, count in Counter(counts).most_common(_MOST_CLASSES) if count}
     return [label for label in counts if label in chosen]

@@ -9,12 +9,12 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Addition(IntermediateFusion):
-    """rgb + lidar: keeps the channel count, adds no parameters, and is symmetric in the sensors.
+    """rgb + lidar, element by element: same number of channels, no parameters, symmetric in the sensors.
 
     Formula: y[C, H, W] = rgb[C, H, W] + lidar[C, H, W]
-    Strength: half of concatenation's head. Either sensor can carry a feature alone, because a silent
-    one adds nothing.
-    Limitation: which sensor a value came from is lost; opposite evidence cancels.
+    Strength: the head is half as large as with concatenation. One sensor alone can show a feature, because a
+    sensor without signal adds zero.
+    Limitation: the sum does not show which sensor a value came from; opposite values cancel each other.
     Parameters: 0
     Source: the course notebook.
     """

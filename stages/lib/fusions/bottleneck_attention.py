@@ -1,4 +1,4 @@
-"""Fusion by transformers that talk through a few tokens."""
+"""Fusion by transformers that exchange information through a few tokens."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor, nn
 from stages.lib.fusions.base import IntermediateFusion
 from stages.lib.fusions.tokens import heads, to_maps, to_tokens
 
-LAYERS = 2  # with a single one, neither sensor's tokens would hear of the other
+LAYERS = 2  # with one layer, no token of one sensor would depend on the other sensor
 BOTTLENECKS = 4
 
 
 class BottleneckAttention(IntermediateFusion):
-    """Two transformer layers per sensor, which share four bottleneck tokens; the sensors' tokens are added up.
+    """Two transformer layers per sensor, with four bottleneck tokens that both sensors share; then addition.
 
-    In each layer a sensor's tokens attend to themselves and to the bottlenecks; the bottlenecks that leave it
-    are the mean of what both sensors made of them. Sines of row and column mark the places; the layers' perceptrons
-    are as wide as a token, where the paper's are four times that.
+    In each layer, the tokens of a sensor attend to each other and to the bottleneck tokens. After the layer, each
+    bottleneck token is the mean of its two versions, one from each sensor. Sines of row and column encode the places.
+    The perceptrons in the layers are as wide as a token; in the paper they are four times as wide.
 
     Formula: for n = 1, 2: [r, u][HW + 4, C] = T_n([r, s]), [l, v][HW + 4, C] = T'_n([l, s]), s[4, C] = (u + v)
-    / 2, with r[HW, C] and l[HW, C] the sensors' tokens with their positions, s learned to begin with; T(x) = z
+    / 2, with r[HW, C] and l[HW, C] the sensors' tokens with their positions, and a learned initial s; T(x) = z
     + ReLU(norm(z) E[C, C]) G[C, C], z = x + A(norm(x)), self-attention A of two heads (one
-    where C is odd); each layer with weights of its own, each matrix with a bias; y[HW, C] = r + l
-    Strength: sensors exchange a summary only, which cannot be drowned in the other's details.
-    Limitation: by far the most parameters and operations of the operators here, learned from nothing.
+    where C is odd); each layer has its own weights, each matrix has a bias; y[HW, C] = r + l
+    Strength: the sensors exchange only a summary, in which the details of the other sensor do not hide it.
+    Limitation: it needs the most parameters and operations of all operators here, without pretrained weights.
     Parameters: 4*(6*C**2 + 10*C) + 4*C
     Source: Nagrani et al. 2021 (arXiv 2107.00135), multimodal bottleneck transformer.
     """

@@ -10,11 +10,11 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Concatenation(IntermediateFusion):
-    """[rgb, lidar] along channels: doubles the channel count and adds no parameters of its own.
+    """[rgb, lidar] along the channels: twice the number of channels, no parameters of its own.
 
     Formula: y[2C, H, W] = [rgb[C, H, W], lidar[C, H, W]]
-    Strength: nothing is lost; the head learns for each feature and place which sensor to trust.
-    Limitation: the head's first layer doubles, which is most of the model's parameters.
+    Strength: no information is lost; the head learns for each feature and place which sensor to trust.
+    Limitation: the first layer of the head, which has most of the model's parameters, becomes twice as large.
     Parameters: 0
     Source: the course notebook.
     """

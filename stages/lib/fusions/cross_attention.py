@@ -1,4 +1,4 @@
-"""Fusion by attention of either sensor to the other."""
+"""Fusion by attention from each sensor to the other."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from stages.lib.fusions.tokens import heads, to_maps, to_tokens
 
 
 class CrossAttention(IntermediateFusion):
-    """norm(rgb + attend(rgb, lidar)) + norm'(lidar + attend'(lidar, rgb)), with a token for each place.
+    """norm(rgb + attend(rgb, lidar)) + norm'(lidar + attend'(lidar, rgb)), with one token for each place.
 
-    attend(q, m) is multi-head attention with queries from q, keys and values from m; norms are over channels.
-    Sines of row and column mark the places.
+    attend(q, m) is multi-head attention with queries from q and with keys and values from m. The norms are over the
+    channels. Sines of row and column encode the places.
 
     Formula: y[HW, C] = norm(r + A(r, l)) + norm'(l + A'(l, r)), with r[HW, C] and l[HW, C] the sensors' tokens
     with their positions; A(q, m) = [both heads] O[C, C], a head[HW, d] = softmax((q Q[C, d]) (m P[C, d])^T /
-    sqrt(d)) (m V[C, d]) of d = C / 2, or one of d = C where C is odd; each matrix with a bias
-    Strength: each place of one sensor looks up what matters at any place of the other, so the rasters need
-    not lie on each other.
-    Limitation: attention is learned from nothing and asks for more data; its cost grows with the square of
-    the places.
+    sqrt(d)) (m V[C, d]) of d = C / 2, or one head of d = C if C is odd; each matrix has a bias
+    Strength: each place of one sensor can use the features of any place of the other, so image and raster need not
+    be aligned.
+    Limitation: attention has no pretrained weights and needs more data; its cost grows with the square of the
+    number of places.
     Parameters: 8*C**2 + 12*C
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), across sensors as in Tsai et al. 2019 (arXiv 1906.00295).
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), between sensors as in Tsai et al. 2019 (arXiv 1906.00295).
     """
 
     def __init__(self, channels: int) -> None:

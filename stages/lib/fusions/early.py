@@ -10,14 +10,14 @@ from stages.lib.fusions.base import EarlyFusion
 
 
 class Early(EarlyFusion):
-    """[rgb, lidar] along the channels of the inputs: a single encoder sees both sensors from the start.
+    """[rgb, lidar] along the channels of the inputs: a single encoder processes both sensors.
 
-    Formula: x[m + n, H, W] = [rgb[m, H, W], lidar[n, H, W]], of the inputs' channels, is what the blocks see;
-    y[C, H', W'] = their maps
-    Strength: finds what only shows where both sensors are read pixel by pixel, with one encoder instead of two.
-    Limitation: the rasters have to lie on each other, and filters have to cope with inputs of different kinds.
+    Formula: input of the blocks: x[m + n, H, W] = [rgb[m, H, W], lidar[n, H, W]], with m and n channels of the
+    inputs; y[C, H', W'] = output of the blocks
+    Strength: it can find features that need both sensors at the same pixel, with one encoder instead of two.
+    Limitation: image and raster must be aligned, and the same filters process inputs of different kinds.
     Parameters: 0
-    Source: Couprie et al. 2013 (arXiv 1301.3572), depth as a further channel.
+    Source: Couprie et al. 2013 (arXiv 1301.3572), depth as an additional channel.
     """
 
     def __init__(self, rgb_channels: int, lidar_channels: int, block_channels: tuple[int, ...]) -> None:

@@ -9,15 +9,15 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Film(IntermediateFusion):
-    """(1 + g) * rgb + b plus (1 + g') * lidar + b': either sensor scales and shifts the other's channels.
+    """(1 + g) * rgb + b plus (1 + g') * lidar + b': each sensor scales and shifts the channels of the other.
 
     Formula: y[C, H, W] = (1 + g[C]) * rgb + b[C] + (1 + g'[C]) * lidar + b'[C], [g, b] = P[2C, C]
-    mean(lidar)[C] + p[2C], [g', b'] = Q[2C, C] mean(rgb)[C] + q[2C], means over all places
-    Strength: what one sensor sees as a whole decides which of the other's features count.
-    Limitation: the conditioning knows no places: what one sensor misses in a corner rescales the other everywhere,
-    and no sensor's own failure turns it down.
+    mean(lidar)[C] + p[2C], [g', b'] = Q[2C, C] mean(rgb)[C] + q[2C], mean over all places
+    Strength: a summary of one sensor's maps decides how strongly each feature of the other sensor counts.
+    Limitation: scale and shift are the same at all places: a local failure of one sensor changes the other
+    everywhere. A sensor that fails does not get a lower weight itself.
     Parameters: 4*C**2 + 4*C
-    Source: Perez et al. 2018 (arXiv 1709.07871), used both ways.
+    Source: Perez et al. 2018 (arXiv 1709.07871), used in both directions.
     """
 
     def __init__(self, channels: int) -> None:

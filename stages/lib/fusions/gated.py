@@ -13,9 +13,9 @@ class Gated(IntermediateFusion):
     """z * tanh(V rgb) + (1 - z) * tanh(U lidar) with the gate z = sigmoid(Z [rgb, lidar]), at every place.
 
     Formula: y[C, H, W] = z * tanh(V[C, C] rgb) + (1 - z) * tanh(U[C, C] lidar), z[C, H, W] = sigmoid(Z[C, 2C]
-    [rgb, lidar]), each matrix a 1x1 convolution with a bias
-    Strength: the gate sees both sensors and decides for each sample, feature and place which one to trust.
-    Limitation: one sensor's gain is the other's loss: evidence of both never adds up.
+    [rgb, lidar]), each matrix is a 1x1 convolution with a bias
+    Strength: the gate depends on both sensors and decides for each sample, feature and place which one to trust.
+    Limitation: a higher weight of one sensor is a lower weight of the other: evidence of both cannot add up.
     Parameters: 4*C**2 + 3*C
     Source: Arevalo et al. 2017 (arXiv 1702.01992), the gated multimodal unit.
     """

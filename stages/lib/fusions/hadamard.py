@@ -9,13 +9,13 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Hadamard(IntermediateFusion):
-    """rgb * lidar, element by element: keeps the channel count, adds no parameters, is symmetric.
+    """rgb * lidar, element by element: same number of channels, no parameters, symmetric in the sensors.
 
     Formula: y[C, H, W] = rgb[C, H, W] * lidar[C, H, W]
-    Strength: half of concatenation's head. Agreement of the sensors is amplified, so conjunctions
-    come for free.
-    Limitation: where one sensor is silent the product is zero, and so is the gradient to the other:
-    a failed sensor silences its partner.
+    Strength: the head is half as large as with concatenation. A feature is strong only where both sensors show it, so
+    the product expresses "both" without parameters.
+    Limitation: where the map of one sensor is zero, the product is zero, and so is the gradient to the other
+    sensor: a failed sensor removes the signal of both.
     Parameters: 0
     Source: the course notebook.
     """

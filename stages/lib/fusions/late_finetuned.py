@@ -1,4 +1,4 @@
-"""Late fusion whose nets go on learning."""
+"""Late fusion whose nets are trained further."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from stages.lib.fusions.base import PerceptronFusion
 
 
 class LateFinetuned(PerceptronFusion):
-    """The notebook's perceptron over both nets' logits, with the nets unfrozen: all of it trains on.
+    """The notebook's perceptron over the logits of both nets; the nets are trained further together with it.
 
-    It starts from the trained nets and follows the recipe of whole networks (`train.epochs`,
-    `train.learning_rate`), not that of heads.
+    Training starts from the trained nets, with the settings of whole networks (`train.epochs`,
+    `train.learning_rate`), not those of a head.
 
     Formula: y[K] = W[K, hK] ReLU(V[hK, 2K] [rgb[K], lidar[K]] + v[hK]) + w[K]
-    Strength: each net can specialise in what the other one misses.
-    Limitation: costs as much as both nets' training, once more; the sensors' nets are no longer those that were
-    tested alone.
+    Strength: each net can specialise in samples that the other one gets wrong.
+    Limitation: it costs as much again as the training of both nets; and these nets are no longer the ones that were
+    evaluated alone.
     Parameters: 3*h*K**2 + h*K + K
     Source: the course notebook's head; fine-tuning is common practice.
     """

@@ -10,11 +10,11 @@ from stages.lib.fusions.base import LateFusion
 
 
 class LateLinear(LateFusion):
-    """A linear function of both nets' logits: logistic regression on what the nets say.
+    """A linear function of the logits of both nets: logistic regression on their predictions.
 
     Formula: y[K] = W[K, 2K] [rgb[K], lidar[K]] + w[K]
-    Strength: the fewest weights that can trust one sensor more than the other and correct a bias.
-    Limitation: the trust is the same for every sample.
+    Strength: with few weights it can give one sensor more weight than the other, and correct a bias.
+    Limitation: the weights are the same for every sample.
     Parameters: 2*K**2 + K
     Source: Wolpert 1992, stacked generalization.
     """

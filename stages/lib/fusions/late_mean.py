@@ -9,11 +9,11 @@ from stages.lib.fusions.base import LateFusion
 
 
 class LateMean(LateFusion):
-    """(rgb + lidar) / 2 of both nets' logits; nothing is trained.
+    """(rgb + lidar) / 2, the mean of the logits of both nets; without training.
 
     Formula: y[K] = (rgb[K] + lidar[K]) / 2
-    Strength: needs no further data, and what each sensor contributed can be read off.
-    Limitation: a blind net's opinion counts as much as that of one that sees.
+    Strength: it needs no more training data, and the contribution of each sensor is visible.
+    Limitation: the prediction of a net whose sensor fails counts as much as the other one.
     Parameters: 0
     Source: Kittler et al. 1998, combining rules (the product rule, scaled).
     """

@@ -10,11 +10,11 @@ from stages.lib.fusions.base import LateFusion
 
 
 class LateProduct(LateFusion):
-    """rgb / T + lidar / T' with learned temperatures: the nets' probabilities multiplied and normalised.
+    """rgb / T + lidar / T' with learned temperatures: the product of the nets' probabilities, normalised.
 
     Formula: y[K] = rgb[K] / T + lidar[K] / T', T = exp(t), T' = exp(t')
-    Strength: the right rule for experts that err independently; a sure net overrules an unsure one.
-    Limitation: errors that sensors share are counted twice, and so are the class frequencies.
+    Strength: the correct rule for nets with independent errors; a confident net outweighs an uncertain one.
+    Limitation: errors that the sensors share count twice, and so do the class frequencies.
     Parameters: 2
     Source: Hinton 2002, products of experts; temperatures as in Guo et al. 2017 (arXiv 1706.04599).
     """

@@ -9,12 +9,12 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Matmul(IntermediateFusion):
-    """rgb @ lidar: each channel's maps as matrices, multiplied; a cell sums over RGB's row and LiDAR's column.
+    """rgb @ lidar, the matrix product of each channel's maps: a cell combines a row of RGB with a column of LiDAR.
 
     Formula: y[c, i, j] = sum over k of rgb[c, i, k] * lidar[c, k, j], for maps of [C, H, H]
-    Strength: relates far places of the two maps without parameters.
-    Limitation: what it relates is a row with a column, which means nothing in either picture; a silent sensor
-    silences its partner; only square maps can be multiplied.
+    Strength: it combines distant places of the two maps without parameters.
+    Limitation: it combines a row with a column, which has no meaning in the image or in the raster; a failed sensor
+    removes the signal of both; it needs square maps.
     Parameters: 0
     Source: the NVIDIA course that the notebook belongs to.
     """

@@ -10,11 +10,11 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Maximum(IntermediateFusion):
-    """max(rgb, lidar), element by element: keeps the channel count, adds no parameters, is symmetric.
+    """max(rgb, lidar), element by element: same number of channels, no parameters, symmetric in the sensors.
 
     Formula: y[C, H, W] = max(rgb[C, H, W], lidar[C, H, W])
-    Strength: the sensor that is surer of a feature decides, whatever the other one misses.
-    Limitation: the other sensor's evidence is lost, and so is its share of the gradient.
+    Strength: the sensor with the stronger feature decides, even if the other one does not show it.
+    Limitation: the value of the other sensor is lost, and it gets no gradient.
     Parameters: 0
     Source: Feichtenhofer et al. 2016 (arXiv 1604.06573), max fusion.
     """

@@ -9,13 +9,14 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class Mean(IntermediateFusion):
-    """(rgb + lidar) / 2: addition at half the scale, which initial weights and rates feel.
+    """(rgb + lidar) / 2, element by element: addition at half the scale, which changes how a net starts and learns.
 
     Formula: y[C, H, W] = (rgb[C, H, W] + lidar[C, H, W]) / 2
-    Strength: that of addition, and the fused maps keep the scale of a single sensor's.
-    Limitation: that of addition: which sensor a value came from is lost; opposite evidence cancels.
+    Strength: that of addition; in addition, the fused maps have the scale of the maps of a single sensor.
+    Limitation: that of addition: the mean does not show which sensor a value came from; opposite values cancel each
+    other.
     Parameters: 0
-    Source: the field's common practice; no paper of its own.
+    Source: common practice; there is no paper.
     """
 
     is_symmetric = True

@@ -1,4 +1,4 @@
-"""Fusion by exchange between the blocks."""
+"""Fusion by gates between the blocks (multimodal transfer module)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from stages.lib.fusions.base import StreamFusion
 
 
 class Mmtm(StreamFusion):
-    """After each block, gates from both sensors' averages rescale the channels of either; the sum at last.
+    """After each block, gates computed from both sensors' averages scale the channels of each; at the end, addition.
 
     Formula: after each block of c channels: s[c // 2] = ReLU(S[c // 2, 2c] [mean(rgb), mean(lidar)]), rgb[c, H,
     W] becomes 2 * sigmoid(V[c, c // 2] s) * rgb, and lidar 2 * sigmoid(U[c, c // 2] s) * lidar, each matrix
-    with a bias; y[C, H, W] = rgb + lidar after the last one
-    Strength: sensors hear of each other early and often, at little cost.
-    Limitation: what they hear knows no places; one sensor's features can't be computed without the other's.
+    has a bias; y[C, H, W] = rgb + lidar after the last block
+    Strength: each sensor influences the other early and after every block, at low cost.
+    Limitation: the gates are the same at all places; the features of one sensor depend on those of the other.
     Parameters: sum(4*c*(c//2) + 2*c + c//2 for c in blocks)
-    Source: Joze et al. 2020 (arXiv 1911.08670), multimodal transfer modules; maps are added up at the end.
+    Source: Joze et al. 2020 (arXiv 1911.08670), multimodal transfer modules; the maps are added at the end.
     """
 
     def __init__(self, rgb_channels: int, lidar_channels: int, block_channels: tuple[int, ...]) -> None:

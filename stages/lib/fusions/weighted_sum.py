@@ -10,14 +10,14 @@ from stages.lib.fusions.base import IntermediateFusion
 
 
 class WeightedSum(IntermediateFusion):
-    """a * rgb + b * lidar with a learned weight per channel and sensor, 1 to begin with.
+    """a * rgb + b * lidar, with one learned weight for each channel and sensor; all weights start at 1.
 
     Formula: y[C, H, W] = a[C] * rgb[C, H, W] + b[C] * lidar[C, H, W]
-    Strength: addition that can turn a sensor down, channel by channel, for hardly any parameters.
-    Limitation: the weights are the same for every sample, so a sensor that fails now and then is trusted as
-    much as ever.
+    Strength: like addition, but each channel of a sensor can get a lower weight, with few parameters.
+    Limitation: the weights are the same for every sample, so a sensor that fails sometimes has the same weight when
+    it fails.
     Parameters: 2*C
-    Source: the field's common practice; no paper of its own.
+    Source: common practice; there is no paper.
     """
 
     def __init__(self, channels: int) -> None:

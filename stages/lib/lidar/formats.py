@@ -1,6 +1,6 @@
-"""From a scan in any supported form to an XYZA raster of the cache.
+"""Converts a LiDAR array of any supported format to an XYZA raster, and finds the angles that range images need.
 
-R, C = rows (azimuth) and columns (zenith) as found;  S = side of the cache's square tensors
+R, C = rows (azimuth) and columns (zenith) as stored;  S = side of the cache's square rasters
 """
 
 from __future__ import annotations
@@ -25,24 +25,34 @@ class Angles:
 
 
 def from_xyza(array: np.ndarray, max_range_m: float, place: str) -> tuple[Float[np.ndarray, "4 R C"], int]:
-    """4 x R x C: coordinates in metres, and a > 0 where there is a return; also how many are too far."""
+    """Raster of a 4 x R x C array (x, y, z in metres; a > 0 at returns), and how many returns are too far away.
+
+    Raises:
+        UserError: when the shape is wrong, or values are not finite.
+    """
     _require_shape(array, 4, place)
     if not np.isfinite(array[3]).all():
-        raise UserError(f"{place}: NaN or infinite values in channel a, which says where returns are")
+        raise UserError(
+            f"{place}: NaN or infinite values in channel a, which marks the returns; correct the array"
+        )
     returned = array[3] > 0
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is an error below
         raster = np.where(returned, array, 0).astype(np.float32, copy=False)
     raster[3] = returned
     if not np.isfinite(raster).all():
         count = (~np.isfinite(raster).all(axis=0)).sum()
-        raise UserError(f"{place}: NaN or infinite values at {count:,} returns")
-    # The array itself says what is a return, so a far one stays; that it is far is worth a warning.
+        raise UserError(f"{place}: NaN or infinite values at {count:,} returns; set a to 0 in these cells")
+    # The array itself marks its returns, so far ones are kept; the export warns of them.
     squares_m2 = np.einsum("crk,crk->rk", raster[:3], raster[:3])
     return raster, int((squares_m2 >= max_range_m**2).sum())
 
 
 def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndarray, "4 R C"]:
-    """3 x R x C: a cell is a return when it is finite, not the origin, and in range."""
+    """Raster of a 3 x R x C array in metres: a cell is a return when it is finite, not the origin, and in range.
+
+    Raises:
+        UserError: when the shape is wrong.
+    """
     _require_shape(array, 3, place)
     with np.errstate(over="ignore"):
         xyz = array.astype(np.float32)
@@ -54,9 +64,15 @@ def from_xyz(array: np.ndarray, max_range_m: float, place: str) -> Float[np.ndar
 def from_range(
     array: np.ndarray, angles: Angles | None, max_range_m: float, place: str
 ) -> Float[np.ndarray, "4 R C"]:
-    """R x C ranges in metres; a range that is not finite, positive and in reach is no return."""
+    """Raster of R x C ranges in metres: a cell is a return when its range is finite, positive and below the maximum.
+
+    Raises:
+        UserError: when the shape is wrong, or the angles are missing or of another number.
+    """
     if array.ndim != 2 or 0 in array.shape:
-        raise UserError(f"{place}: array of shape {array.shape}; a range image has the shape (rows, columns)")
+        raise UserError(
+            f"{place}: array of shape {array.shape}; a range image needs the shape (rows, columns)"
+        )
     if angles is None:
         raise UserError(
             f"{place}: no angles for this range image; put both `azimuth` and `zenith` (radians; or "
@@ -64,16 +80,18 @@ def from_range(
         )
     expected = (len(angles.azimuth_rad), len(angles.zenith_rad))
     if array.shape != expected:
-        raise UserError(f"{place}: range image of shape {array.shape}, but {expected} angles")
+        raise UserError(
+            f"{place}: range image of shape {array.shape}, but {expected} angles; the two must agree"
+        )
     range_m = array.astype(np.float64)
-    return geometry.xyza_from_range(range_m, angles.azimuth_rad, angles.zenith_rad, max_range_m)
+    return geometry.raster_from_range(range_m, angles.azimuth_rad, angles.zenith_rad, max_range_m)
 
 
 def fitted(raster: Float[np.ndarray, "4 R C"], size: int, orientation: str) -> Float[np.ndarray, "4 S S"]:
-    """The raster turned to lie on the picture and sampled to `size` cells a side.
+    """The raster, turned so that it covers the image, with `size` cells a side.
 
-    Rasters are sampled by nearest neighbour, since a mean of two returns is a point in thin air. One
-    that is not square gets empty margins first, as pictures do.
+    Sampling takes the nearest cell: the mean of two returns would be a point where nothing is. A raster that is
+    not square first gets empty margins, as images do.
     """
     raster = geometry.ORIENTATIONS[orientation](raster)
     _, height, width = raster.shape
@@ -96,21 +114,21 @@ def _require_shape(array: np.ndarray, channels: int, place: str) -> None:
 
 
 def find_angles(
-    info: Mapping[str, object], folder: Path, scan: Path | None, label: str, max_pixels: int
+    info: Mapping[str, object], folder: Path, scan_path: Path | None, label: str, max_pixels: int
 ) -> Angles | None:
-    """The angles of a range image, from where datasets keep them; None when they are nowhere.
+    """The angles of a range image, or None when the dataset has none.
 
-    First `azimuth_LABEL` and `zenith_LABEL`, then `azimuth` and `zenith`: in the dataset's info, or as .npy
-    files in the scan's folder or in one above it, up to the dataset's.
+    Looks for `azimuth_LABEL` and `zenith_LABEL` first, then for `azimuth` and `zenith`: each time in the dataset's
+    info, then as .npy files in the scan's folder and in those above it, up to the dataset's folder.
 
     Raises:
-        UserError: when what is found there is no list of numbers.
+        UserError: when the angles are not a list of radians.
     """
     for suffix in (f"_{label}", ""):
         names = (f"azimuth{suffix}", f"zenith{suffix}")
         if all(name in info for name in names):
             return Angles(*(_as_angles(info[name], f"{folder}: info['{name}']") for name in names))
-        for place in dict.fromkeys([*_parents(scan, folder), folder]):
+        for place in dict.fromkeys([*_parents(scan_path, folder), folder]):
             paths = [place / f"{name}.npy" for name in names]
             if all(_is_own_file(path) for path in paths):
                 return Angles(*(_as_angles(readers.read_npy(path, max_pixels), str(path)) for path in paths))
@@ -118,7 +136,7 @@ def find_angles(
 
 
 def _is_own_file(path: Path) -> bool:
-    """Whether a file lies where its path says: names come from labels, which might lead elsewhere."""
+    """Whether the file lies in the folder of its path: a label in its name may contain `..`, and it may be a link."""
     try:
         return (
             path.is_file() and path.resolve() == path.parent.resolve() / path.name and ".." not in path.parts
@@ -127,19 +145,19 @@ def _is_own_file(path: Path) -> bool:
         return False
 
 
-def _parents(scan: Path | None, folder: Path) -> list[Path]:
-    """The scan's folder and those above it that lie in the dataset's."""
-    if scan is None:
+def _parents(scan_path: Path | None, folder: Path) -> list[Path]:
+    """The scan's folder and those above it, inside the dataset's folder."""
+    if scan_path is None:
         return []
-    inside = [parent for parent in scan.absolute().parents if parent.is_relative_to(folder.absolute())]
-    return inside or [scan.parent]
+    inside = [parent for parent in scan_path.absolute().parents if parent.is_relative_to(folder.absolute())]
+    return inside or [scan_path.parent]
 
 
 def _as_angles(values: object, place: str) -> Float[np.ndarray, "R"]:
     try:
         angles = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UserError(f"{place}: no list of angles") from None
+        raise UserError(f"{place}: not a list of angles; a list of radians is needed") from None
     if angles.ndim != 1 or not np.isfinite(angles).all():
         raise UserError(f"{place}: angles of shape {angles.shape}; a list of radians is needed")
     if (np.abs(angles) > 2 * np.pi).any():

@@ -1,7 +1,7 @@
-"""LiDAR geometry: range images, XYZA rasters, orientations.
+"""LiDAR geometry: directions of rays, XYZA rasters from range images, orientations of rasters.
 
-Axes: x to the right, y forward, z up, all in metres. A raster's rows step through azimuth and its
-columns through zenith, the convention of the course's sensor.
+Axes: x to the right, y forward, z up, all in metres. In a raster each row has one azimuth and each column
+one zenith angle, as in the course's data.
 
     R = rows (azimuth), C = columns (zenith), H, W = height and width of a raster in any orientation
 """
@@ -13,8 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-# A raster may lie turned against the camera's image. Each name says what is done to the raster,
-# as numpy does it on the last two axes; rotations are clockwise.
+# Turns a raster so that it covers the camera's image. Each acts on the last two axes; rotations are clockwise.
 ORIENTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as-is": lambda raster: raster,
     "rotate-90": lambda raster: np.rot90(raster, k=-1, axes=(-2, -1)),
@@ -30,7 +29,7 @@ ORIENTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def directions(
     azimuth_rad: Float[np.ndarray, "R"], zenith_rad: Float[np.ndarray, "C"]
 ) -> Float[np.ndarray, "R C 3"]:
-    """Unit vectors of the rays of a scanner, by the formula of the course's dataset."""
+    """Unit vectors of the LiDAR's rays, by the formula of the course's dataset."""
     azimuth, zenith = np.meshgrid(azimuth_rad, zenith_rad, indexing="ij")
     return np.stack(
         [np.sin(-azimuth) * np.cos(-zenith), np.cos(-azimuth) * np.cos(-zenith), np.sin(-zenith)],
@@ -38,16 +37,16 @@ def directions(
     )
 
 
-def xyza_from_range(
+def raster_from_range(
     range_m: Float[np.ndarray, "R C"],
     azimuth_rad: Float[np.ndarray, "R"],
     zenith_rad: Float[np.ndarray, "C"],
     max_range_m: float,
 ) -> Float[np.ndarray, "4 R C"]:
-    """XYZA raster of a range image: x, y, z in metres and a = 1 where the range is a real return.
+    """XYZA raster of a range image: x, y, z in metres, and a = 1 at returns.
 
-    A cell is a return when its range is finite, positive and below `max_range_m`; every other cell
-    is zero in all four channels.
+    A cell is a return when its range is finite, positive and below `max_range_m`. All other cells are zero in
+    all four channels.
     """
     returned = np.isfinite(range_m) & (range_m > 0) & (range_m < max_range_m)
     distance = np.where(returned, range_m, 0.0)
@@ -55,6 +54,6 @@ def xyza_from_range(
     return np.concatenate([np.moveaxis(xyz, -1, 0), returned[None]]).astype(np.float32)
 
 
-def ranges(xyza: Float[np.ndarray, "4 H W"]) -> Float[np.ndarray, "N"]:
+def ranges(raster: Float[np.ndarray, "4 H W"]) -> Float[np.ndarray, "N"]:
     """Ranges in metres of the raster's N returns."""
-    return np.linalg.norm(xyza[:3, xyza[3] > 0], axis=0)
+    return np.linalg.norm(raster[:3, raster[3] > 0], axis=0)

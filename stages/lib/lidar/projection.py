@@ -1,6 +1,6 @@
 """Projects a point cloud to an XYZA raster.
 
-R, C = rows (azimuth) and columns (zenith);  N = points of a cloud
+N = points of a cloud;  S = side of the square raster, whose rows are azimuths and whose columns are zeniths
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class FieldOfView:
-    """The angles that a rasterised cloud's first and last cells look at, in radians."""
+    """The angles of the raster's first and last row and column, in radians."""
 
     azimuth_rad: tuple[float, float]
     zenith_rad: tuple[float, float]
 
     def degrees(self) -> dict[str, list[float]]:
-        """As `dataset.lidar.field_of_view_deg` of params.yaml takes it."""
+        """In the form of `dataset.lidar.field_of_view_deg` of params.yaml."""
         return {
             "azimuth": np.rad2deg(self.azimuth_rad).tolist(),
             "zenith": np.rad2deg(self.zenith_rad).tolist(),
@@ -27,7 +27,7 @@ class FieldOfView:
 
 
 def field_of_view(points: Float[np.ndarray, "N 3"], max_range_m: float) -> FieldOfView | None:
-    """The least field of view that holds all points within reach; None where there is none."""
+    """The smallest field of view that contains all points in range; None when no point is."""
     azimuth, zenith, range_m = _spherical(points)
     seen = np.isfinite(range_m) & (range_m > 0) & (range_m < max_range_m)
     if not seen.any():
@@ -41,10 +41,10 @@ def field_of_view(points: Float[np.ndarray, "N 3"], max_range_m: float) -> Field
 def from_cloud(
     points: Float[np.ndarray, "N 3"], view: FieldOfView, size: int, max_range_m: float
 ) -> Float[np.ndarray, "4 S S"]:
-    """Spherical projection of a cloud: rows are azimuths, columns zeniths; the nearest return wins.
+    """XYZA raster of a cloud by spherical projection; of several points in one cell the nearest is kept.
 
-    A cell keeps the point's own coordinates. Points outside the field of view or the sensor's reach, and
-    those without finite coordinates, which is how organised clouds mark a ray without return, are left out.
+    A cell holds the coordinates of its point. Three kinds of points are left out: those outside the field of view,
+    those out of range, and those without finite coordinates (organised clouds mark rays without return so).
     """
     points = points[np.isfinite(points).all(axis=1)]
     azimuth, zenith, range_m = _spherical(points)
@@ -52,7 +52,7 @@ def from_cloud(
     columns = _cells(zenith, view.zenith_rad, size)
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
     inside &= (range_m > 0) & (range_m < max_range_m)
-    # Far points first, so that the nearest is written last.
+    # Far points first: the nearest point of a cell is written last.
     order = np.flatnonzero(inside)[np.argsort(-range_m[inside], kind="stable")]
     raster = np.zeros((4, size, size), dtype=np.float32)
     raster[:3, rows[order], columns[order]] = points[order].T
@@ -61,7 +61,7 @@ def from_cloud(
 
 
 def _spherical(points: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Azimuth and zenith in radians, in the convention of lidar.directions, and range in metres."""
+    """Azimuth and zenith in radians, in the convention of geometry.directions, and range in metres."""
     x, y, z = points.astype(np.float64).T
     range_m = np.sqrt(x**2 + y**2 + z**2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -69,5 +69,6 @@ def _spherical(points: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, np.ndarray
 
 
 def _cells(angles: np.ndarray, bounds: tuple[float, float], size: int) -> np.ndarray:
+    """The row or column of each angle; outside 0 to size - 1 for angles out of the field of view."""
     low, high = bounds
     return np.round((angles - low) / max(high - low, 1e-9) * (size - 1)).astype(np.int64)

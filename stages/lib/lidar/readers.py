@@ -1,7 +1,6 @@
-"""Reads LiDAR files and arrays of unknown origin.
+"""Reads LiDAR files (.npy, .pcd) and array fields, which may be damaged or hostile.
 
-Nobody vouches for these files: declared sizes are checked before memory is given, and nothing that
-numpy would unpickle is read.
+Sizes that a header declares are checked before memory is allocated. Arrays that numpy would unpickle are refused.
 
     N = points of a cloud
 """
@@ -30,35 +29,39 @@ _MAX_POINT_BYTES = 256
 
 
 def read_array(content: bytes, max_pixels: int, place: str, *, compressed: bool) -> np.ndarray:
-    """An array in numpy's .npy format, as FiftyOne's fields (zlib-compressed) and .npy files hold it.
+    """The array in bytes of numpy's .npy format: a .npy file's, or those of a FiftyOne field (zlib-compressed).
 
     Raises:
-        UserError: when it is damaged, too large, of Python objects, or its bytes don't fit its shape.
+        UserError: when it is damaged, is too large, holds Python objects, or has not the bytes that its shape needs.
     """
     max_bytes = max_pixels * _MAX_VALUES_PER_PIXEL * _MAX_ITEM_BYTES + _MAX_HEADER_BYTES
     try:
         if compressed:
             content = zlib.decompressobj().decompress(content, max_bytes + 1)
         if len(content) > max_bytes:
-            raise UserError(f"{place}: array of more than {max_bytes:,} bytes; raise export.max_pixels?")
+            raise UserError(
+                f"{place}: array of more than {max_bytes:,} bytes; export.max_pixels sets the limit"
+            )
         length_bytes = 2 if content[6:7] == b"\x01" else 4
         start = 8 + length_bytes + int.from_bytes(content[8 : 8 + length_bytes], "little")
         shape, fortran_order, dtype = _parse_header(content[: min(start, _MAX_HEADER_BYTES)])
     except UserError:
         raise
-    except Exception as error:  # numpy and zlib raise whatever the damage leads to
+    except Exception as error:  # numpy and zlib raise many kinds of errors on damaged bytes
         raise UserError(f"{place}: unreadable array ({first_line(error)})") from None
     if dtype.kind not in "biuf":
         raise UserError(f"{place}: array of type {str(dtype)[:40]}; numbers are needed")
     body = memoryview(content)[start:]
     if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise UserError(f"{place}: array of shape {shape} and type {dtype} in {len(body):,} bytes")
+        raise UserError(
+            f"{place}: array of shape {shape} and type {dtype} in {len(body):,} bytes; it is damaged"
+        )
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
 @functools.lru_cache(maxsize=64)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type. Thousands of arrays share one header, and parsing it takes longest of all."""
+    """Shape, order and type. Cached, because parsing is slow and thousands of arrays have the same header."""
     stream = io.BytesIO(header)
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -82,10 +85,10 @@ def read_cloud(path: Path | str, max_pixels: int) -> Float[np.ndarray, "N 3"]:
     try:
         cloud = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(content)))
         points = cloud.numpy(("x", "y", "z")).astype(np.float32)
-    except Exception as error:  # the library raises whatever the damage leads to
+    except Exception as error:  # the library raises many kinds of errors on damaged bytes
         raise UserError(f"{path}: unreadable point cloud ({first_line(error)})") from None
     if len(points) != cloud.metadata.points:
-        raise UserError(f"{path}: {len(points):,} points where its header declares {cloud.metadata.points:,}")
+        raise UserError(f"{path}: {len(points):,} points, but its header declares {cloud.metadata.points:,}")
     return points
 
 
@@ -93,9 +96,9 @@ def _read_bytes(path: Path | str, limit: int) -> bytes:
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{path}: no regular file")
+            raise UserError(f"{path}: not a regular file")
         if found.st_size > limit:
-            raise UserError(f"{path}: file of more than {limit:,} bytes; raise export.max_pixels?")
+            raise UserError(f"{path}: file of more than {limit:,} bytes; export.max_pixels sets the limit")
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
@@ -105,7 +108,7 @@ def _read_bytes(path: Path | str, limit: int) -> bytes:
 
 
 def _require_honest_header(content: bytes, path: Path | str, max_pixels: int) -> None:
-    """Refuses a cloud that declares more points or bytes than may be meant."""
+    """Raises UserError when the header of a cloud is damaged or declares too many points or bytes."""
     head, _, body = content[:_MAX_HEADER_BYTES].partition(b"DATA ")
     fields = dict(line.partition(" ")[::2] for line in head.decode("ascii", "replace").splitlines())
     try:
@@ -117,7 +120,7 @@ def _require_honest_header(content: bytes, path: Path | str, max_pixels: int) ->
         sizes = [int(size) for size in fields["SIZE"].split()]
         counts = [int(count) for count in fields["COUNT"].split()]
     except (KeyError, ValueError):
-        raise UserError(f"{path}: no point cloud in PCD format (its header is damaged)") from None
+        raise UserError(f"{path}: not a point cloud in PCD format, or its header is damaged") from None
     plausible = 0 <= num_points <= max_pixels and 0 < point_bytes <= _MAX_POINT_BYTES
     if not plausible or min(sizes) <= 0 or min(counts) <= 0:
         raise UserError(
@@ -128,5 +131,5 @@ def _require_honest_header(content: bytes, path: Path | str, max_pixels: int) ->
         uncompressed = int.from_bytes(body.partition(b"\n")[2][4:8], "little")
         if uncompressed != num_points * point_bytes:
             raise UserError(
-                f"{path}: {uncompressed:,} bytes for {num_points:,} points of {point_bytes} bytes each"
+                f"{path}: {uncompressed:,} bytes for {num_points:,} points of {point_bytes} bytes; it is damaged"
             )

@@ -1,6 +1,6 @@
-"""Figures of how well models predict: intervals, differences, confusion matrices.
+"""Draws figures of accuracy: intervals of a metric, differences between models, confusion matrices.
 
-M = models;  L = classes
+S = seeds;  L = classes
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from stages.lib.plots import panels
 from stages.lib.plots.style import colors, plt
 
-Bounds = tuple[float | None, float | None]
+Bounds = tuple[float | None, float | None]  # of an interval; None if there is none
 
 
 def metric_intervals(
@@ -22,12 +22,12 @@ def metric_intervals(
     label: str,
     confidence: float,
 ) -> Figure:
-    """A point per model with its interval and every seed's value, on an axis from the least of these, or chance.
+    """Mean, interval and all seeds' values of each model; the axis starts at the smallest of these, or at chance.
 
     Args:
         values: by model, one value per seed.
-        intervals: by model, the bounds of the mean's interval, or None where there is none.
-        chance: what a model that learned nothing gets.
+        intervals: by model, the bounds of the mean's interval.
+        chance: value of a model that has learned nothing.
         label: of the axis.
         confidence: level of the intervals.
     """
@@ -49,7 +49,7 @@ def metric_intervals(
     axis.set_yticks(places, names)
     axis.grid(axis="x", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.set_xlim(min(lowest) - 0.02, 1.01)  # a point at 1 is shown whole
+    axis.set_xlim(min(lowest) - 0.02, 1.01)  # so that a point at 1 is not cut
     axis.set_ylim(-0.6, len(names) - 0.4)
     axis.set_xlabel(label)
     axis.set_title(
@@ -64,10 +64,10 @@ def metric_intervals(
 def difference_matrix(
     names: list[str], differences: dict[tuple[str, str], float], intervals: dict[tuple[str, str], Bounds]
 ) -> Figure:
-    """Balanced accuracy of each model (row) less that of each other (column), in points.
+    """Balanced accuracy of each model (row) minus that of each other model (column), in percentage points.
 
     Args:
-        differences, intervals: of each pair, once.
+        differences, intervals: one for each pair.
     """
     values = np.full((len(names), len(names)), np.nan)
     for (row, column), difference in differences.items():
@@ -91,7 +91,9 @@ def difference_matrix(
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_yticks(range(len(names)), names)
     axis.set_title(
-        "balanced accuracy, row less column, percentage points (exploratory)", fontweight="normal", loc="left"
+        "balanced accuracy, row minus column, percentage points (exploratory)",
+        fontweight="normal",
+        loc="left",
     )
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -99,8 +101,8 @@ def difference_matrix(
 
 
 def confusions(matrices: dict[str, Float[np.ndarray, "L L"]], classes: list[str]) -> Figure:
-    """Share of each true class (row) that is predicted as each class, a panel per model."""
-    columns = 3 if len(matrices) % 3 == 0 else 4  # few gaps
+    """Share of each true class (row) that is predicted as each class (column); one panel for each model."""
+    columns = 3 if len(matrices) % 3 == 0 else 4  # leaves fewer panels empty
     figure, axes = panels.grid(len(matrices), columns, 2.1, sharex=True, sharey=True)
     for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
         axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)

@@ -1,4 +1,4 @@
-"""Reliability diagrams."""
+"""Draws reliability diagrams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.lib.plots.style import colors
 
 
 def reliability(bins: dict[str, dict[str, tuple[list[float], list[float]]]]) -> Figure:
-    """How often predictions are right over how sure they are, a panel per model.
+    """Share of correct predictions over their confidence; one panel for each model.
 
     Args:
         bins: by model, "before" and "after" temperature scaling: confidence and accuracy of each bin.
@@ -33,9 +33,9 @@ def reliability(bins: dict[str, dict[str, tuple[list[float], list[float]]]]) -> 
             )
         axis.set_title(name)
     for axis in axes[::3]:
-        axis.set_ylabel("share right")
+        axis.set_ylabel("share correct")
     figure.supxlabel("confidence of the prediction", fontsize=9)
     legend = panels.legend_above(figure, axes[0])
-    for line in legend.get_lines():  # the styles are those of all panels, the colour is not
+    for line in legend.get_lines():  # the line styles are the same in all panels, the colours differ
         line.set_color("black")
     return figure

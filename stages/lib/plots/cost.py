@@ -1,4 +1,4 @@
-"""Figures of loss against cost."""
+"""Draws loss against cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from stages.lib.plots.style import colors
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """A model in a plane of cost and loss."""
+    """Costs and loss of one model."""
 
     costs: dict[str, float]  # by axis label
     loss: float
     bounds: Bounds
 
 
-def pareto(spots: dict[str, ParetoPoint], loss_label: str) -> Figure:
-    """Loss over each cost, with intervals; the line joins the models that no other beats in both."""
-    palette, markers = colors(list(spots)), panels.markers(list(spots))
-    costs = list(next(iter(spots.values())).costs)
-    # Many models need all the width.
-    figure, axes = panels.grid(len(costs), 3 if len(spots) <= 10 else 1, 3.0, sharey=True)
+def pareto(points: dict[str, ParetoPoint], loss_label: str) -> Figure:
+    """Loss over each cost, with intervals; the line joins the models that no other model beats in both."""
+    palette, markers = colors(list(points)), panels.markers(list(points))
+    costs = list(next(iter(points.values())).costs)
+    # Many models need the full width.
+    figure, axes = panels.grid(len(costs), 3 if len(points) <= 10 else 1, 3.0, sharey=True)
     for axis, cost in zip(axes, costs, strict=True):
-        for name, spot in spots.items():
-            low, high = spot.bounds
+        for name, point in points.items():
+            low, high = point.bounds
             if low is not None and high is not None:
-                axis.plot([spot.costs[cost]] * 2, [low, high], color=palette[name], linewidth=1)
+                axis.plot([point.costs[cost]] * 2, [low, high], color=palette[name], linewidth=1)
             axis.plot(
-                spot.costs[cost],
-                spot.loss,
+                point.costs[cost],
+                point.loss,
                 marker=markers[name],
                 linestyle="",
                 markersize=7,
@@ -43,11 +43,11 @@ def pareto(spots: dict[str, ParetoPoint], loss_label: str) -> Figure:
                 label=name,
             )
         front = [
-            (spot.costs[cost], spot.loss)
-            for spot in spots.values()
+            (point.costs[cost], point.loss)
+            for point in points.values()
             if not any(
-                other.costs[cost] <= spot.costs[cost] and other.loss <= spot.loss and other != spot
-                for other in spots.values()
+                other.costs[cost] <= point.costs[cost] and other.loss <= point.loss and other != point
+                for other in points.values()
             )
         ]
         axis.step(*zip(*sorted(front), strict=True), where="post", color="black", linewidth=0.8, zorder=0)

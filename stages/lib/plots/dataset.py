@@ -1,4 +1,4 @@
-"""Figures of the dataset."""
+"""Draws figures of the dataset: class balance, histograms, contact sheets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from stages.lib.plots.style import DISTINCT, plt
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values fall between neighbouring edges."""
+    """Numbers of values between neighbouring edges."""
 
-    label: str  # of the values, with their unit
+    label: str  # name of the values, with their unit
     edges: Float[np.ndarray, "bins_and_one"]
     counts: Num[np.ndarray, "bins"]
 
 
 def histograms(by_class: dict[str, list[Histogram]], by_split: dict[str, list[Histogram]]) -> Figure:
-    """The same quantities compared between the training split's classes, and between splits."""
+    """Histograms of the same quantities: of the training split by class, and of all classes by split."""
     num_columns = len(next(iter(by_split.values())))
     figure, axes = plt.subplots(2, num_columns, figsize=(8.4, 4.2), sharex="col", squeeze=False)
     for row, (title, groups) in enumerate(
@@ -47,7 +47,7 @@ def histograms(by_class: dict[str, list[Histogram]], by_split: dict[str, list[Hi
 
 
 def class_balance(counts: dict[str, dict[str, int]]) -> Figure:
-    """Share of each class in each split, with the number of groups; the commonest classes at most.
+    """Share of each class in each split, with the number of groups; only the most frequent classes.
 
     Args:
         counts: groups by split and class; empty splits are left out.
@@ -56,8 +56,8 @@ def class_balance(counts: dict[str, dict[str, int]]) -> Figure:
     totals = {split: sum(by_class.values()) for split, by_class in counts.items()}
     splits = [split for split, total in totals.items() if total]
     names = list(next(iter(counts.values())))
-    commonest = sorted(names, key=lambda name: -sum(counts[split][name] for split in splits))[:most]
-    shown = [name for name in names if name in commonest]
+    most_frequent = sorted(names, key=lambda name: -sum(counts[split][name] for split in splits))[:most]
+    shown = [name for name in names if name in most_frequent]
     height = 0.8 / len(splits)
     figure, axis = plt.subplots(figsize=(6.8, 0.22 * len(shown) * len(splits) + 0.9))
     for i, split in enumerate(splits):
@@ -74,25 +74,29 @@ def class_balance(counts: dict[str, dict[str, int]]) -> Figure:
     axis.set_xlim(right=1.12 * axis.get_xlim()[1])
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     if len(shown) < len(names):
-        axis.set_title(f"the {most} commonest of {len(names)} classes", loc="left", fontweight="normal")
+        axis.set_title(f"the {most} most frequent of {len(names)} classes", loc="left", fontweight="normal")
     return figure
 
 
 def contact_sheet(
     rows: dict[str, list[tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S 3"]]]], num_columns: int
 ) -> Figure:
-    """Samples of each class: pictures, and below each the depth view of the same group."""
+    """Samples of each class: images, each above the depth image of the same group.
+
+    Args:
+        rows: by class, pairs of image and depth image.
+    """
     side = next(iter(rows.values()))[0][0].shape[0]
     gap = max(1, side // 16)
     height, width = (2 * side + 3 * gap) * len(rows), (side + gap) * num_columns
-    # One picture of all, since an axis for each would take seconds.
+    # One large image, because a separate axis for each sample would take seconds.
     sheet = np.full((height, width, 3), 255, dtype=np.uint8)
     for row, pairs in enumerate(rows.values()):
         top = row * (2 * side + 3 * gap)
-        for column, (picture, depth) in enumerate(pairs):
+        for column, (image, depth_image) in enumerate(pairs):
             left = column * (side + gap)
-            sheet[top : top + side, left : left + side] = picture
-            sheet[top + side + gap : top + 2 * side + gap, left : left + side] = depth
+            sheet[top : top + side, left : left + side] = image
+            sheet[top + side + gap : top + 2 * side + gap, left : left + side] = depth_image
     margin, inches = 1.0, 8.0 / width
     figure = plt.figure(figsize=(margin + 8.0, inches * height), layout="none")
     axis = figure.add_axes((margin / (margin + 8.0), 0, 8.0 / (margin + 8.0), 1))
@@ -107,5 +111,5 @@ def contact_sheet(
 
 
 def _shortened(name: str) -> str:
-    """A class's name in lines that fit the margin."""
+    """The name of a class in lines that fit into the margin."""
     return textwrap.fill(name, 15, max_lines=3, placeholder="...")

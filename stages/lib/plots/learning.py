@@ -1,4 +1,4 @@
-"""Figures of the training: losses over the epochs.
+"""Draws learning curves: losses over the epochs.
 
 S = seeds;  E = epochs
 """
@@ -15,11 +15,11 @@ from stages.lib.plots.style import colors
 
 
 def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_loss: float) -> Figure:
-    """Training and validation loss over the epochs, a panel per model.
+    """Training and validation loss over the epochs; one panel for each model.
 
     Args:
-        curves: by model, `train` and `valid` losses; NaN where a seed had stopped.
-        prior_loss: validation loss of always predicting the class frequencies.
+        curves: by model, `train` and `valid` losses; NaN after the last epoch of a seed.
+        prior_loss: validation loss when the prediction is always the class frequencies.
     """
     figure, axes = panels.grid(len(curves), 3, 2.3, sharey=True)
     palette = colors(list(curves))
@@ -46,7 +46,7 @@ def loss_curves(curves: dict[str, dict[str, Float[np.ndarray, "S E"]]], prior_lo
         axis.set_title(name)
         axis.set_xlim(0.7, num_epochs + 0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    # A single epoch far off would flatten every curve; what lies above is cut.
+    # One very high loss would make all curves look flat, so higher values are cut off.
     typical = max(float(np.nanmedian(losses[part])) for losses in curves.values() for part in losses)
     axes[0].set_ylim(0, 1.25 * max(prior_loss, typical))
     for axis in axes[::3]:

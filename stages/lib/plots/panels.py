@@ -1,4 +1,4 @@
-"""What figures of several panels share: their grid, their markers, their legend."""
+"""Helps to draw figures of several panels: grid, markers, legend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from matplotlib.legend import Legend
 
 from stages.lib.plots.style import plt
 
-_MARKERS = "osD^vPX"  # beside the colours, of which there is another number: pairs repeat late
+_MARKERS = (
+    "osD^vPX"  # their number differs from that of the colours, so pairs of colour and marker repeat late
+)
 
 
 def markers(names: list[str]) -> dict[str, str]:
@@ -19,7 +21,7 @@ def markers(names: list[str]) -> dict[str, str]:
 
 
 def grid(count: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """As many panels as wanted, in rows."""
+    """`count` panels in rows of `columns`; `height` of a row in inches."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(8.4, height * rows + 0.4), squeeze=False, **options)
@@ -31,17 +33,17 @@ def grid(count: int, columns: int, height: float, **options: Any) -> tuple[Figur
 
 
 def legend_above(figure: Figure, axis: Axes) -> Legend:
-    """One legend for all panels, from one of them."""
+    """One legend for all panels, with the entries of one of them."""
     handles, labels = axis.get_legend_handles_labels()
     return figure.legend(handles, labels, loc="outside upper center", ncols=legend_columns(labels))
 
 
 def legend_columns(labels: list[str]) -> int:
-    """As many as the figure's width has room for."""
+    """Number of columns that fit into the figure's width."""
     width_in = 0.5 + 0.065 * max(map(len, labels))
     return min(len(labels), int(8.2 / width_in))
 
 
 def points(value: float) -> str:
-    """With its sign; zero has none, whatever it was rounded from."""
+    """Percentage points with their sign; a value that rounds to zero has no sign."""
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"

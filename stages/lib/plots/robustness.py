@@ -1,4 +1,4 @@
-"""Figures of models whose sensors are missing, shuffled or corrupted."""
+"""Draws the results with missing, shuffled or corrupted sensors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stages.lib.plots.style import colors
 def sensor_use(
     lost: dict[str, dict[str, tuple[float, Bounds]]], names: list[str], confidence: float
 ) -> Figure:
-    """How much balanced accuracy each fusion loses in each case, in points.
+    """Balanced accuracy that each fusion loses in each case, in percentage points.
 
     Args:
-        lost: by case, such as "without RGB", and fusion: the mean loss and its interval.
+        lost: by case (such as "without RGB") and fusion: the mean loss and its interval.
         names: all models, in order.
         confidence: level of the intervals.
     """
@@ -45,10 +45,10 @@ def sensor_use(
 def corruption_curves(
     curves: dict[str, dict[str, tuple[list[int], list[float]]]], names: list[str], chance: float
 ) -> Figure:
-    """Balanced accuracy over the severity, a panel per corruption.
+    """Balanced accuracy over the severity; one panel for each corruption.
 
     Args:
-        curves: by corruption and model, severities from 0 and accuracies.
+        curves: by corruption and model: severities, starting at 0, and accuracies.
         names: all models, in order.
     """
     palette, markers = colors(names), panels.markers(names)

@@ -1,7 +1,7 @@
-"""How all figures look.
+"""Sets the style of all figures, and saves them.
 
-One colour per model throughout, in the order of params.yaml; the palette's first eight (Okabe and Ito 2008)
-can be told apart by the colour-blind, and every mark is also named, so grey print loses nothing.
+A model has the same colour in all figures, by its place in params.yaml. Colour-blind readers can distinguish the
+first eight colours (Okabe and Ito 2008). Every mark also has a name, so figures stay readable in black and white.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ matplotlib.use("Agg")
 
 
 PALETTE = ["#999999", "#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-# For more models than eyes can tell by colour alone (after CARTO's "Bold").
+# For so many models that colours alone no longer distinguish them (after CARTO's "Bold").
 PALETTE += ["#7F3C8D", "#11A579", "#3969AC", "#F2B701", "#E73F74", "#80BA5A", "#8C564B", "#008695"]
 PALETTE += ["#CF1C90", "#F97B72", "#4B4B8F", "#A5AA99", "#17BECF", "#BCBD22"]
-# Of classes and splits, which no model shares (after Tol 2021's muted scheme).
+# Colours of classes and splits, which no model has (after Tol 2021's muted scheme).
 DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
-_METHOD = Image.Quantize.MAXCOVERAGE  # keeps the colours of small things, and k-means those of large ones
+_METHOD = Image.Quantize.MAXCOVERAGE  # keeps the colours of small areas; k-means keeps those of large areas
 
 plt.rcParams.update(
     {
@@ -41,12 +41,12 @@ plt.rcParams.update(
 
 
 def colors(names: list[str]) -> dict[str, str]:
-    """A colour for each model, by its place."""
+    """A colour for each model, by its place in the list."""
     return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG of 256 colours, a fraction of the full file's size, and frees the figure."""
+    """Writes a PNG of 256 colours, much smaller than one of all colours, and closes the figure."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg), "another backend than Agg"
     canvas.draw()

@@ -1,4 +1,4 @@
-"""The manifest of a tensor cache: what the data are, in one JSON file, without the data."""
+"""The manifest of the tensor cache: one JSON file that describes the data; and the cache's folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SPLITS
 
+FOLDER = Path("data/tensors")  # of the tensor cache
 FILE = "manifest.json"
+FIGURES = "pictures"  # subfolder with the figures of the data
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per-channel shift and scale of one sensor's inputs; mean 0 and std 1 leave a channel alone."""
+    """Per-channel shift and scale of one sensor's inputs; mean 0 and std 1 leave a channel unchanged."""
 
     mean: list[float]
     std: list[float]
@@ -22,26 +24,28 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a reader of the cache has to know."""
+    """Everything that a reader of the cache needs to know."""
 
     source: str  # dataset.path of the export
     digest: str  # SHA-256 over keys, scenes, labels, splits and tensors of all groups
-    classes: list[str]  # in sorted order; a class's place is its label
+    classes: list[str]  # in sorted order; a class's index in this list is its label
     counts: dict[str, dict[str, int]]  # groups by split and class
     scenes: dict[str, int]  # scenes by split
     channels: dict[str, int]  # channels by sensor
     image_size: int  # height and width in pixels
-    orientation: str  # how rasters were turned to lie on the pictures
-    orientation_fits: dict[str, float]  # correlation of returns and foreground had it been another
-    field_of_view_deg: dict[str, list[float]] | None  # that point clouds were projected with
-    normalized: bool  # whether inputs are to be shifted and scaled
+    orientation: str  # how rasters were turned to cover the images
+    orientation_fits: dict[
+        str, float
+    ]  # by orientation: correlation of the returns with the images' foreground
+    field_of_view_deg: dict[str, list[float]] | None  # of point clouds, when they were projected
+    normalized: bool  # whether network inputs are shifted and scaled
     statistics: dict[str, Normalization]  # by sensor, over the training split
     shards: dict[str, list[str]]  # files by split, in order
     warnings: list[str]
 
     @property
     def num_logits(self) -> int:
-        """One logit for two classes, else one per class."""
+        """One logit for two classes, otherwise one for each class."""
         return 1 if len(self.classes) == 2 else len(self.classes)
 
     @property
@@ -49,20 +53,20 @@ class Manifest:
         return sum(self.counts["test"].values()) > 0
 
     def splits(self) -> list[str]:
-        """The splits that hold groups."""
+        """The splits that contain groups."""
         return [split for split in SPLITS if sum(self.counts[split].values())]
 
 
 def save(manifest: Manifest, folder: Path) -> None:
-    """Writes the manifest; done last, so that its existence means a complete cache."""
+    """Writes the manifest. Call it last: where there is a manifest, the cache is complete."""
     (folder / FILE).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def load(folder: Path) -> Manifest:
-    """Reads a cache's manifest.
+    """Reads the manifest of a cache.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there is no manifest.
     """
     path = folder / FILE
     if not path.is_file():
@@ -72,7 +76,3 @@ def load(folder: Path) -> Manifest:
         sensor: Normalization(**values) for sensor, values in content["statistics"].items()
     }
     return Manifest(**content)
-
-
-FOLDER = Path("data/tensors")  # of the tensor cache
-PICTURES = "pictures"  # its folder of figures that show the data

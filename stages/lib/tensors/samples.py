@@ -1,4 +1,4 @@
-"""Single groups of the tensor cache as people look at them: without torch, which takes seconds to import.
+"""Reads single groups of the tensor cache for people to look at; without torch, which takes seconds to import.
 
 C = colour channels;  S = side in pixels;  H, W = height and width
 """
@@ -17,23 +17,26 @@ from stages.lib.tensors.manifest import Manifest
 def read(
     folder: Path, manifest: Manifest, split: str, index: int
 ) -> tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]]:
-    """One group's picture and raster as they lie in the cache; `index` is its place in the split.
+    """Image and raster of one group as the cache stores them.
+
+    Args:
+        index: of the group in its split.
 
     Raises:
-        IndexError: when the split has no such place.
+        IndexError: when the split has fewer groups.
     """
     row = index
     for name in manifest.shards[split]:
         with safe_open(folder / name, framework="np") as shard:
-            rgb, lidar = shard.get_slice("rgb"), shard.get_slice("lidar")
-            size = rgb.get_shape()[0]
+            images, rasters = shard.get_slice("rgb"), shard.get_slice("lidar")
+            size = images.get_shape()[0]
             if row < size:
-                return rgb[row], lidar[row]
+                return images[row], rasters[row]
         row -= size
     raise IndexError(f"{folder}: the {split} split has no group {index}")
 
 
-def as_picture(rgb: UInt8[np.ndarray, "C H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Channels first, grey, colour or with alpha, as H x W x 3."""
-    colors = np.moveaxis(rgb, 0, -1)
+def for_display(image: UInt8[np.ndarray, "C H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """A grey, RGB or RGBA image of the cache as H x W x 3; alpha is left out."""
+    colors = np.moveaxis(image, 0, -1)
     return np.repeat(colors, 3, axis=-1) if colors.shape[-1] == 1 else colors[..., :3]

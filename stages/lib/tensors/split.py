@@ -1,9 +1,9 @@
-"""Reads the tensors of the cache, safetensors shards; export/ writes them.
+"""Reads the tensors of one split from the cache and makes network inputs of them; export/ writes them.
 
-Pictures are kept as uint8 and scaled on use; rasters are float32 XYZA. Shards are mapped into
-memory, so parallel workers share one copy.
+The cache stores images as uint8 and rasters as float32 XYZA, in safetensors shards. Shards are mapped into
+memory, so parallel workers share one copy. From an image comes the network input `rgb`, from a raster `lidar`.
 
-    N = groups of a split;  B = batch;  C = colour channels;  S = side in pixels
+    N = groups of a split;  B = batch;  C = colour channels;  S = side in pixels;  c = channels of one sensor
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from stages.lib.tensors.manifest import Manifest
 
 
 class Split:
-    """One split's tensors, mapped from disk; `batch` gives them as the networks want them."""
+    """The tensors of one split, mapped from disk; `batch` returns network inputs."""
 
     def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
-        self._rgb: list[UInt8[Tensor, "N C S S"]] = []
-        self._lidar: list[Float[Tensor, "N 4 S S"]] = []
+        self._images: list[UInt8[Tensor, "N C S S"]] = []  # by shard
+        self._rasters: list[Float[Tensor, "N 4 S S"]] = []  # by shard
         labels = []
         for name in manifest.shards[split]:
             with safe_open(folder / name, framework="pt") as shard:
-                self._rgb.append(shard.get_tensor("rgb"))
-                self._lidar.append(shard.get_tensor("lidar"))
+                self._images.append(shard.get_tensor("rgb"))
+                self._rasters.append(shard.get_tensor("lidar"))
                 labels.append(shard.get_tensor("label"))
         self.labels: Int[Tensor, "N"] = torch.cat(labels)
-        self._starts = [0, *itertools.accumulate(map(len, labels))]  # index of each shard's first group
+        self._starts = [
+            0,
+            *itertools.accumulate(map(len, labels)),
+        ]  # index in the split of each shard's first group
         self._normalized = manifest.normalized
         self._scales = {
             sensor: (torch.tensor(values.mean), torch.tensor(values.std))
@@ -46,12 +49,12 @@ class Split:
         return len(self.labels)
 
     def to(self, device: torch.device) -> Split:
-        """The same split with its tensors on a device; where they are there already, it is this one."""
+        """A copy of the split with its tensors on the device; the split itself if they are there already."""
         if self.labels.device.type == device.type:
             return self
         moved = copy.copy(self)
-        moved._rgb = [shard.to(device) for shard in self._rgb]
-        moved._lidar = [shard.to(device) for shard in self._lidar]
+        moved._images = [shard.to(device) for shard in self._images]
+        moved._rasters = [shard.to(device) for shard in self._rasters]
         moved.labels = self.labels.to(device)
         moved._scales = {
             sensor: (mean.to(device), std.to(device)) for sensor, (mean, std) in self._scales.items()
@@ -59,48 +62,48 @@ class Split:
         return moved
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Shard and row of a group."""
+        """The shard of a group, and its row there."""
         shard = bisect.bisect_right(self._starts, index) - 1
         return shard, index - self._starts[shard]
 
     def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
-        """Network inputs of these groups."""
-        rgb, xyza = self.measured(indices)
-        return self.normalized("rgb", rgb), self.normalized("lidar", xyza)
+        """Network inputs `rgb` and `lidar` of these groups."""
+        images, rasters = self.images_and_rasters(indices)
+        return self.network_input("rgb", images), self.network_input("lidar", rasters)
 
-    def measured(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
-        """What the sensors saw of these groups: colours in 0..1, coordinates in metres.
-
-        Indices are plain numbers and each group is a view of its shard, so nothing here waits for a GPU.
-        """
+    def images_and_rasters(
+        self, indices: Sequence[int]
+    ) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
+        """Images (colours in 0..1) and rasters (XYZA, coordinates in metres) of these groups."""
+        # Indices are plain numbers and each group is a view of its shard, so no line here waits for a GPU.
         places = [self._place(index) for index in indices]
-        rgb = torch.stack([self._rgb[shard][row] for shard, row in places]).float() / 255
-        return rgb, torch.stack([self._lidar[shard][row] for shard, row in places])
+        images = torch.stack([self._images[shard][row] for shard, row in places]).float() / 255
+        return images, torch.stack([self._rasters[shard][row] for shard, row in places])
 
-    def normalized(self, sensor: str, measured: Float[Tensor, "B c S S"]) -> Float[Tensor, "B c S S"]:
-        """One sensor's network inputs from what it saw; the same where the manifest asks for raw inputs."""
+    def network_input(self, sensor: str, data: Float[Tensor, "B c S S"]) -> Float[Tensor, "B c S S"]:
+        """Network input `rgb` from images, or `lidar` from rasters; unchanged if the manifest says so."""
         if not self._normalized:
-            return measured
+            return data
         if sensor == "lidar":
-            measured = _centered(measured)
-        return _standardized(measured, *self._scales[sensor])
+            data = _centered(data)
+        return _standardized(data, *self._scales[sensor])
 
     def black(self) -> Float[Tensor, "C"]:
-        """A black pixel as networks see it; a scan without returns is all zeros."""
+        """The network input of a black pixel. (The network input of a scan without returns is zero everywhere.)"""
         mean, std = self._scales["rgb"]
         return -mean / std if self._normalized else torch.zeros_like(mean)
 
 
-def _centered(xyza: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
-    """Coordinates relative to the centroid of each scan's returns; cells without one stay zero.
+def _centered(rasters: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
+    """Coordinates relative to the centroid of each raster's returns; cells without return stay zero.
 
-    What tells shapes apart is a relief of a metre; at 20 m it would drown in the object's position,
-    which the raster shows anyway.
+    Shapes differ by about a metre of relief. Beside coordinates of 20 m such a difference would hardly count, and the
+    object's position is also visible from the cells that it covers.
     """
-    returned = xyza[:, 3:]
+    returned = rasters[:, 3:]
     count = returned.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    centroid = xyza[:, :3].sum(dim=(2, 3), keepdim=True) / count
-    return torch.cat([(xyza[:, :3] - centroid) * returned, returned], dim=1)
+    centroid = rasters[:, :3].sum(dim=(2, 3), keepdim=True) / count
+    return torch.cat([(rasters[:, :3] - centroid) * returned, returned], dim=1)
 
 
 def _standardized(
