@@ -66,7 +66,7 @@ ZOO = [
     "evaluate.severities=[]",
 ]
 PRESETS = ("notebook", "zoo")
-RESULTS = ["report.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
+RESULTS = ["report.md", "details.md", "comparison.csv", "statistics.json", "metrics.json", "figures"]
 
 
 def main(arguments: Sequence[str]) -> None:
