@@ -221,9 +221,9 @@ def test_what_the_zoo_says_is_its_reports() -> None:
 def test_report_stays_readable(folder: str) -> None:
     """Its length, the size of its figures, and that none is missing."""
     reports = ROOT / folder
-    report = (reports / "report.md").read_text()
-    assert len(report.splitlines()) <= 1000
-    images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", report)
+    pages = [page.read_text() for page in sorted(reports.glob("*.md"))]
+    assert all(len(page.splitlines()) <= 1000 for page in pages)
+    images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", "\n".join(pages))
     assert {Path(image).name for _, image in images} == {path.name for path in reports.glob("figures/*.png")}
     for description, image in images:
         assert len(description) > 10
