@@ -108,7 +108,8 @@ def timed(stage: str, *arguments: str) -> dict[str, float]:
 
 
 def write_weights(settings: Params) -> None:
-    sizes = Architecture.from_settings(manifests.load(manifests.FOLDER), settings.network)
+    manifest = manifests.load(manifests.FOLDER)
+    sizes = Architecture.from_settings(manifest, settings.network)
     for seed in settings.seeds:
         torch.manual_seed(seed)
         path = checkpoints.weights_path(checkpoints.MODELS, EVALUATED, seed)
@@ -140,7 +141,7 @@ def write_random_results(settings: Params) -> None:
                 measured,
                 model=name,
                 kind="baseline" if is_baseline else fusions.spec(name).kind,
-                seeds=predictions.measure_seeds(random),
+                seeds=predictions.measure_seeds(random, manifest.class_shares),
                 probes={} if is_baseline else dict.fromkeys(seeds, probes),
             )
         )

@@ -57,7 +57,9 @@ def evaluate(
     ]
     stored.write(name, predictions)
     no_cost = Cost(None, None, None, None, None)
-    results.write(Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions), {}))
+    results.write(
+        Evaluation(name, "baseline", no_cost, stored.measure_seeds(predictions, manifest.class_shares), {})
+    )
 
 
 def labels(groups: list[CachedGroup]) -> np.ndarray:

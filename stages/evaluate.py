@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             model=name,
             kind=spec.kind,
             cost=cost.count(network, sizes),
-            seeds=stored.measure_seeds(predictions),
+            seeds=stored.measure_seeds(predictions, data.class_shares),
             probes=probes,
         )
     )
@@ -70,6 +70,7 @@ def load_data(manifest: Manifest, settings: Evaluate) -> EvaluationData:
         splits=dict(zip(manifest.splits()[1:], others, strict=True)),
         robustness_split="test" if manifest.has_test_split else "validation",
         missing=sensor_states.missing_inputs(settings.missing, train),
+        class_shares=manifest.class_shares,
         settings=settings,
     )
 

@@ -19,13 +19,20 @@ from sklearn.metrics import (
 )
 
 from stages.lib.evaluation import baselines, metrics
+from stages.lib.evaluation.metrics import Metrics
+
+
+def measure(logits: np.ndarray, labels: np.ndarray) -> Metrics:
+    """All metrics, with classes equally frequent in training."""
+    num_classes = max(2, logits.shape[1])
+    return metrics.measure(logits, labels, np.full(num_classes, 1 / num_classes))
 
 
 def test_binary_metrics_by_hand() -> None:
     # Probabilities of label 1: 0.8, 0.6, 0.4, 0.1
     logits = np.log(np.array([[4.0], [1.5], [2 / 3], [1 / 9]]))
     labels = np.array([1, 0, 1, 0])
-    measured = metrics.measure(logits, labels)
+    measured = measure(logits, labels)
     expected_loss = -(math.log(0.8) + math.log(0.4) + math.log(0.4) + math.log(0.9)) / 4
     assert measured.loss == pytest.approx(expected_loss)
     assert measured.accuracy == 0.5
@@ -44,7 +51,7 @@ def test_binary_metrics_by_hand() -> None:
 def test_multiclass_metrics_by_hand() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]))
     labels = np.array([0, 1, 2, 2])
-    measured = metrics.measure(logits, labels)
+    measured = measure(logits, labels)
     assert measured.loss == pytest.approx(
         -(math.log(0.7) + math.log(0.3) + math.log(0.8) + math.log(0.6)) / 4
     )
@@ -65,7 +72,7 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
     num_classes = 2 + seed % 4
     labels = rng.integers(0, num_classes - (seed % 3 == 2), 60)
     logits = np.round(rng.normal(size=(60, 1 if num_classes == 2 else num_classes)), 1)
-    measured = metrics.measure(logits, labels)
+    measured = measure(logits, labels)
     log_probability, predictions = metrics.log_probabilities(logits), metrics.predicted(logits)
     occurring = np.unique(labels)
     assert log_probability == pytest.approx(log_softmax(log_probability, axis=1))
@@ -97,24 +104,24 @@ def test_metrics_equal_scikit_learns(seed: int) -> None:
 
 def test_imbalance_shows_in_balanced_accuracy_only() -> None:
     labels = np.array([0] * 9 + [1])
-    measured = metrics.measure(np.full((10, 1), -3.0), labels)
+    measured = measure(np.full((10, 1), -3.0), labels)
     assert measured.accuracy == 0.9
     assert measured.balanced_accuracy == 0.5
 
 
 def test_auroc_is_not_defined_for_one_class() -> None:
-    assert metrics.measure(np.zeros((3, 1)), np.array([1, 1, 1])).auroc is None
+    assert measure(np.zeros((3, 1)), np.array([1, 1, 1])).auroc is None
 
 
 def test_extreme_logits_stay_finite() -> None:
-    measured = metrics.measure(np.array([[800.0], [-800.0]]), np.array([0, 0]))
+    measured = measure(np.array([[800.0], [-800.0]]), np.array([0, 0]))
     assert measured.loss == pytest.approx(400.0)
 
 
 def test_prior_of_the_notebooks_data_has_the_known_entropy() -> None:
     labels = np.array([0] * 1009 + [1] * 67)
     logits = baselines.prior_logits(labels, 2, len(labels))
-    assert metrics.measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
+    assert measure(logits, labels).loss == pytest.approx(0.233, abs=0.0005)
 
 
 def test_prior_is_finite_for_a_class_without_training_samples() -> None:
@@ -128,21 +135,19 @@ def test_return_count_predicts_classes_of_different_size() -> None:
     labels = rng.integers(0, 2, 200)
     features = np.stack([100 + 50 * labels + rng.normal(0, 5, 200), rng.uniform(10, 20, 200)], axis=1)
     logits = baselines.return_count_logits(features, labels, features, 2)
-    assert metrics.measure(logits, labels).balanced_accuracy > 0.95
+    assert measure(logits, labels).balanced_accuracy > 0.95
 
 
 def test_equally_confident_predictions_share_a_bin() -> None:
     """Equal probabilities are calibrated on balanced classes, in any order of the samples."""
     labels = np.array([0, 1] * 50)
     for order in (np.arange(100), np.argsort(labels, kind="stable")):
-        assert metrics.measure(np.zeros((100, 1)), labels[order]).ece == 0
+        assert measure(np.zeros((100, 1)), labels[order]).ece == 0
     rng = np.random.default_rng(0)
     logits = rng.integers(-3, 4, (200, 1)).astype(float)
     labels = rng.integers(0, 2, 200)
     order = rng.permutation(200)
-    assert metrics.measure(logits, labels).ece == pytest.approx(
-        metrics.measure(logits[order], labels[order]).ece
-    )
+    assert measure(logits, labels).ece == pytest.approx(measure(logits[order], labels[order]).ece)
 
 
 def test_calibration_error_equals_a_plain_loop() -> None:
@@ -154,4 +159,30 @@ def test_calibration_error_equals_a_plain_loop() -> None:
     ranked = sorted(zip(confidence.tolist(), right.tolist(), strict=True))
     parts = [ranked[20 * i : 20 * i + 20] for i in range(15)]
     gaps = [abs(sum(c for c, _ in part) - sum(r for _, r in part)) for part in parts]
-    assert metrics.measure(logits, labels).ece == pytest.approx(sum(gaps) / 300)
+    assert measure(logits, labels).ece == pytest.approx(sum(gaps) / 300)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_decisions_weigh_classes_by_their_training_shares(num_classes: int) -> None:
+    """The class with the greatest p(class) / share, from one logit or one per class."""
+    rng = np.random.default_rng(0)
+    shares = np.array([15, 1, 4][:num_classes]) / sum([15, 1, 4][:num_classes])
+    logits = rng.normal(0, 2, (200, 1 if num_classes == 2 else 3))
+    ratio = np.exp(metrics.log_probabilities(logits)) / shares
+    assert (metrics.predicted(metrics.weighed(logits, shares)) == ratio.argmax(axis=1)).all()
+    assert (
+        metrics.weighed(logits, np.full(num_classes, 1 / num_classes)).argsort() == logits.argsort()
+    ).all()
+
+
+def test_an_informative_model_is_not_at_chance_on_unequal_classes() -> None:
+    """15:1 classes and an AUROC of 0.83: the most probable class is always the common one."""
+    rng = np.random.default_rng(1)
+    labels = (np.arange(3200) % 16 == 0).astype(int)
+    shares = np.array([15, 1]) / 16
+    # Log-odds of two normal scores with equal variances, 1.35 apart.
+    logits = (1.35 * (labels * 1.35 + rng.normal(size=3200)) - 1.35**2 / 2 + np.log(1 / 15))[:, None]
+    plain, weighed = measure(logits, labels), metrics.measure(logits, labels, shares)
+    assert weighed.auroc == pytest.approx(0.83, abs=0.02)
+    assert plain.balanced_accuracy < 0.55 < 0.7 < weighed.balanced_accuracy
+    assert (weighed.accuracy, weighed.loss, weighed.ece) == (plain.accuracy, plain.loss, plain.ece)

@@ -69,7 +69,8 @@ def test_relative_area_by_hand() -> None:
 
 
 def measured(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
-    data = EvaluationData({"train": split}, "train", sensor_states.missing_inputs("zeros", split), settings)
+    missing = sensor_states.missing_inputs("zeros", split)
+    data = EvaluationData({"train": split}, "train", missing, np.array([0.5, 0.5]), settings)
     with robustness.thread_pool(CPU) as pool:
         model = TrainedModel(nets, SENSORS, partial(sensor_states.features, nets, data, CPU), pool)
         return robustness.measure_robustness(model, data, model.clean("train"), "robustness")
@@ -156,9 +157,8 @@ def test_frozen_nets_logits_are_computed_once(
     manifest = manifests.load(folder)
     settings = replace(params.load().evaluate, severities=[3])
     split = Split(folder, manifest, "validation")
-    data = EvaluationData(
-        {"validation": split}, "validation", sensor_states.missing_inputs("zeros", split), settings
-    )
+    missing = sensor_states.missing_inputs("zeros", split)
+    data = EvaluationData({"validation": split}, "validation", missing, manifest.class_shares, settings)
     late = networks.build("late", Architecture.from_settings(manifest, params.load().network)).eval()
     monkeypatch.chdir(tmp_path)
     for sensor, net in (("rgb", late.rgb_net), ("lidar", late.lidar_net)):

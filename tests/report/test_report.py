@@ -97,7 +97,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
             if groups[split]
         ]
         predictions.write(name, found)
-        evaluation_results.write(evaluation(name, found, results))
+        evaluation_results.write(evaluation(name, found, results, data.class_shares))
         if name in results.strengths:
             write_training(name, settings)
     return settings, data
@@ -146,7 +146,7 @@ def logits(
     return (own + spread * generator.normal(size=(len(labels), num_classes))).astype(np.float32)
 
 
-def evaluation(name: str, found: list[Predictions], results: Results) -> Evaluation:
+def evaluation(name: str, found: list[Predictions], results: Results, shares: np.ndarray) -> Evaluation:
     kind = KINDS.get(name, "intermediate" if name in results.strengths else "baseline")
     size = SIZES.get(name, 6_615_851)
     trained = 41 if kind == "late" else size
@@ -164,7 +164,7 @@ def evaluation(name: str, found: list[Predictions], results: Results) -> Evaluat
         model=name,
         kind=kind,
         cost=cost,
-        seeds=predictions.measure_seeds(found),
+        seeds=predictions.measure_seeds(found, shares),
         probes=dict.fromkeys(sorted(seeds), probes) if kind != "baseline" else {},
     )
 

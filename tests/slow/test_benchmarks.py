@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.project import ROOT
 from torch import nn
 
-from benchmarks import hardware, notebook
+from benchmarks import claims, hardware, notebook
+from stages.lib.statistics import significance
 
 LIMIT_S = 300  # of each; on two cores of a processor without AVX-512 they take a third of that
 
@@ -86,14 +88,19 @@ def test_evaluation(tmp_path: Path) -> None:
     assert "| compare " in said
 
 
-@pytest.mark.sweep
 def test_claims(tmp_path: Path) -> None:
-    """Few repetitions, so the bounds are those of a coarse look: the benchmark itself has the fine one."""
-    figures, said = figures_of(tmp_path, "claims", "--repetitions", "60", "--draws", "400")
-    assert list(figures["false_claims"]) == ["6", "10"]
-    # Of 60 at a true rate of 5 %, 9 or more come up once in five hundred times.
-    assert all(share < 9 / 60 for share in figures["false_claims"].values())
-    assert figures["power_3_points_alone"]["10"] > 0.4
-    assert figures["power_3_points"]["10"] > 0.2 and figures["power_3_points"]["6"] == 0
-    assert all(share > 0.8 for row in figures["coverage"].values() for share in row.values())
-    assert "| same model twice " in said and "| scenes dominate " in said
+    """Few repetitions, so the limits are wide: the benchmark itself has narrow ones."""
+    figures, said = figures_of(tmp_path, "claims", "--repetitions", "60")
+    assert list(figures) == ["false_claims", "power", "coverage"]
+    for world, shares in figures["false_claims"].items():
+        assert list(shares) == ["3", "4", "5", "6", "8"], world
+        # 300 families in all: at a true rate of 5.5 %, more than 10 % come up once in two thousand times.
+        assert sum(shares.values()) / 5 < 0.10, world
+    assert figures["power"]["default"]["8"]["10"] > 0.9 > figures["power"]["default"]["3"]["3"]
+    assert all(share > 0.85 for row in figures["coverage"].values() for share in row.values())
+    assert "| default " in said and "| scenes dominate " in said
+
+
+def test_claims_corrects_as_the_report_does() -> None:
+    p = np.random.default_rng(0).random((20, 5))
+    assert claims.holm(p) == pytest.approx(np.array([significance.holm(row.tolist()) for row in p]))

@@ -10,6 +10,8 @@ from stages.lib.statistics import bootstrap, intervals, significance
 from stages.lib.statistics.bootstrap import BootstrapDraws
 from stages.lib.statistics.intervals import Accuracies
 
+EQUAL = np.array([0.5, 0.5])  # shares of the classes
+
 
 def test_interval_over_seeds_is_students() -> None:
     values = np.array([0.9, 0.92, 0.95, 0.91])
@@ -44,7 +46,7 @@ def test_all_right_gives_wilsons_interval() -> None:
     scenes = np.arange(30)
     draws = bootstrap.draw(3, 30, 200)
     logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
-    found = intervals.accuracies(logits, labels, scenes, draws)
+    found = intervals.accuracies(logits, labels, scenes, draws, EQUAL)
     interval = intervals.interval_of_accuracy(found, labels, scenes, draws, 0.95)
     missed = [1 - stats.binomtest(n, n).proportion_ci(0.95, method="wilson").low for n in (20, 10)]
     # Each class makes half of the mean; distances add up in squares.
@@ -58,7 +60,7 @@ def test_a_small_class_without_an_error_widens_the_interval() -> None:
     draws = bootstrap.draw(3, 160, 500)
     logits = np.tile(np.where(labels == 1, 5.0, -5.0)[:, None], (3, 1, 1))
     logits[:, :3] = 5.0  # three of the common class are wrong
-    found = intervals.accuracies(logits, labels, np.arange(160), draws)
+    found = intervals.accuracies(logits, labels, np.arange(160), draws, EQUAL)
     interval = intervals.interval_of_accuracy(found, labels, np.arange(160), draws, 0.95)
     rare = stats.binomtest(10, 10).proportion_ci(0.95, method="wilson").low
     assert interval.low is not None and interval.low < 1 - (1 - rare) / 2

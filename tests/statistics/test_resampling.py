@@ -13,6 +13,7 @@ from stages.lib.evaluation.metrics import Metrics
 from stages.lib.statistics import bootstrap
 from stages.lib.statistics.bootstrap import BootstrapDraws
 
+EQUAL = {count: np.full(count, 1 / count) for count in (2, 3)}  # shares of the classes
 NAMES = {field.name for field in fields(Metrics)}
 
 
@@ -32,11 +33,12 @@ def made_up(num_classes: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray,
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_every_scene_once_gives_the_metrics_themselves(num_classes: int) -> None:
     logits, labels, scenes = made_up(num_classes)
+    shares = np.array([0.8, 0.15, 0.05][:num_classes])
     once = BootstrapDraws(np.ones((1, 3), np.uint8), np.ones((1, 30), np.uint8))
-    resampled = bootstrap.resample(logits, labels, scenes, once)
+    resampled = bootstrap.resample(logits, labels, scenes, once, shares)
     assert set(resampled) == NAMES
     for place, part in enumerate(logits):
-        for name, value in vars(metrics.measure(part, labels)).items():
+        for name, value in vars(metrics.measure(part, labels, shares)).items():
             assert resampled[name][0, place] == pytest.approx(value), name
 
 
@@ -45,7 +47,7 @@ def test_draws_equal_repeated_samples(num_classes: int) -> None:
     """A scene drawn twice counts as its samples written down twice."""
     logits, labels, scenes = made_up(num_classes, seed=1)
     draws = bootstrap.draw(3, 30, 5)
-    resampled = bootstrap.resample(logits, labels, scenes, draws)
+    resampled = bootstrap.resample(logits, labels, scenes, draws, EQUAL[num_classes])
     for number, counts in enumerate(draws.scenes):
         rows = np.repeat(np.arange(90), counts[scenes])
         for place, part in enumerate(logits):
@@ -81,7 +83,7 @@ def test_spread_of_a_mean_is_that_of_the_formula() -> None:
 def test_one_scene_leaves_the_seeds() -> None:
     logits, labels, _ = made_up(2)
     draws = bootstrap.draw(3, 1, 100)
-    resampled = bootstrap.resample(logits, labels, np.zeros(90, int), draws)["balanced_accuracy"]
+    resampled = bootstrap.resample(logits, labels, np.zeros(90, int), draws, EQUAL[2])["balanced_accuracy"]
     assert (resampled == resampled[0]).all()
     assert np.ptp(bootstrap.over_seeds(resampled, draws)) > 0
 
@@ -90,14 +92,14 @@ def test_a_class_that_a_draw_lacks_is_left_out() -> None:
     """Two scenes, one class each: each draw holds one of them."""
     logits = np.array([[[3.0], [-1.0]]])
     draws = bootstrap.draw(1, 2, 50)
-    resampled = bootstrap.resample(logits, np.array([1, 0]), np.array([0, 1]), draws)
+    resampled = bootstrap.resample(logits, np.array([1, 0]), np.array([0, 1]), draws, EQUAL[2])
     assert (resampled["balanced_accuracy"] == 1).all()
     assert np.isnan(resampled["auroc"]).all()
 
 
 def test_one_class_leaves_ranks_undefined() -> None:
     logits, _, scenes = made_up(2)
-    resampled = bootstrap.resample(logits, np.ones(90, int), scenes, bootstrap.draw(3, 30, 10))
+    resampled = bootstrap.resample(logits, np.ones(90, int), scenes, bootstrap.draw(3, 30, 10), EQUAL[2])
     assert set(resampled) == NAMES - {"auroc", "average_precision"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from jaxtyping import Float
 
 from stages.lib.comparison import calibration, resampled, sensor_use
 from stages.lib.comparison.resampled import BASELINES
@@ -35,7 +36,9 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
     seeds = sorted(evaluated[names[0]].seeds)
     split = "test" if manifest.has_test_split else "validation"
     splits = {
-        part: resampled.read(names, part, seeds, report.draws, with_ranks=part == split)
+        part: resampled.read(
+            names, part, seeds, report.draws, manifest.class_shares, with_ranks=part == split
+        )
         for part in manifest.splits()
         if part != "train"
     }
@@ -80,7 +83,7 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
                 if name in names
                 else None
             ),
-            confusion=_confusion(judged.guesses[name]),
+            confusion=_confusion(judged.guesses[name], manifest.class_shares),
             verdict=verdict(beats_prior, mean_below_prior, name == reference, contrasts),
         )
 
@@ -125,9 +128,10 @@ def verdict(
     return "; ".join(parts)
 
 
-def _confusion(predictions: SplitPredictions) -> list[list[float | None]]:
+def _confusion(predictions: SplitPredictions, shares: Float[np.ndarray, "L"]) -> list[list[float | None]]:
     """Share of each true class (row) by predicted class, mean over seeds."""
-    counts = np.mean([metrics.confusion(logits, predictions.labels) for logits in predictions.logits], axis=0)
+    weighed = metrics.weighed(predictions.logits, shares)
+    counts = np.mean([metrics.confusion(logits, predictions.labels) for logits in weighed], axis=0)
     return [(row / row.sum()).tolist() if row.any() else [None] * len(row) for row in counts]
 
 

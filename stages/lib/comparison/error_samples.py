@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from stages.lib.evaluation import metrics, predictions
+from stages.lib.evaluation import predictions
 from stages.lib.lidar import depth_image
 from stages.lib.plots import errors
 from stages.lib.plots.errors import ErrorSample
@@ -27,7 +27,7 @@ def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
     found = {}
     for name in names:
         guess = predictions.read(name, split)
-        said = np.stack([metrics.predicted(logits) for logits in guess.logits])
+        said = guess.decisions(manifest.class_shares)
         wrong = (said != guess.labels).mean(axis=0)
         surest = guess.losses().mean(axis=0)
         worst = np.lexsort((-surest, -wrong))[:most]

@@ -30,6 +30,7 @@ class ResampledSplit:
 
     guesses: dict[str, SplitPredictions]  # by model
     scenes: Int[np.ndarray, "N"]  # index of each sample's scene
+    shares: Float[np.ndarray, "L"]  # of each class in the training split
     draws: BootstrapDraws
     measured: dict[str, list[Metrics]]  # by model, of each seed
     metrics: dict[str, dict[str, Float[np.ndarray, "_ _"]]]  # by model and metric, under each draw and seed
@@ -58,8 +59,7 @@ class ResampledSplit:
     def scene_accuracies(self, name: str) -> Float[np.ndarray, "S G"]:
         """What each scene adds to the balanced accuracy of each seed."""
         found = self.guesses[name]
-        decided = np.stack([metrics.predicted(logits) for logits in found.logits])
-        return two_way.scene_accuracies(decided, found.labels, self.scenes)
+        return two_way.scene_accuracies(found.decisions(self.shares), found.labels, self.scenes)
 
     def failed_seeds(self, name: str) -> list[int]:
         """Seeds whose balanced accuracy is near chance: their training did not work."""
@@ -70,7 +70,8 @@ class ResampledSplit:
 
     def accuracies(self, name: str) -> Accuracies:
         guess = self.guesses[name]
-        recalls = [metrics.recalls(metrics.confusion(logits, guess.labels)) for logits in guess.logits]
+        weighed = metrics.weighed(guess.logits, self.shares)
+        recalls = [metrics.recalls(metrics.confusion(logits, guess.labels)) for logits in weighed]
         return Accuracies(
             self.values(name, "balanced_accuracy"),
             self.metrics[name]["balanced_accuracy"],
@@ -118,7 +119,13 @@ class ResampledSplit:
 
 
 def read(
-    names: list[str], split: str, seeds: list[int], num_draws: int, *, with_ranks: bool
+    names: list[str],
+    split: str,
+    seeds: list[int],
+    num_draws: int,
+    shares: Float[np.ndarray, "L"],
+    *,
+    with_ranks: bool,
 ) -> ResampledSplit:
     """Reads all predictions on a split, those of the baselines too, and resamples them alike.
 
@@ -139,13 +146,14 @@ def read(
     return ResampledSplit(
         guesses=guesses,
         scenes=scenes,
+        shares=shares,
         draws=draws,
         measured={
-            name: [metrics.measure(logits, guess.labels) for logits in guess.logits]
+            name: [metrics.measure(logits, guess.labels, shares) for logits in guess.logits]
             for name, guess in guesses.items()
         },
         metrics={
-            name: bootstrap.resample(guess.logits, guess.labels, scenes, draws, with_ranks=with_ranks)
+            name: bootstrap.resample(guess.logits, guess.labels, scenes, draws, shares, with_ranks=with_ranks)
             for name, guess in guesses.items()
         },
     )

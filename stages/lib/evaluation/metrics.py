@@ -51,10 +51,32 @@ def predicted(logits: Float[np.ndarray, "N K"]) -> Int[np.ndarray, "N"]:
     return log_probabilities(logits).argmax(axis=1)
 
 
-def measure(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]) -> Metrics:
-    """All metrics of a split's predictions."""
+def weighed(
+    logits: Float[np.ndarray, "*batch K"], shares: Float[np.ndarray, "L"]
+) -> Float[np.ndarray, "*batch K"]:
+    """Logits whose most probable class is that of p(class) / share of the class.
+
+    Balanced accuracy weighs all classes alike, so its decisions must, too: on classes of 15:1 the most probable class
+    is always the common one, even for a model that ranks the samples well.
+
+    Args:
+        shares: of each class in the training split; all above 0.
+    """
+    log_shares = np.log(shares)
+    return logits - (log_shares[1:] - log_shares[:1] if logits.shape[-1] == 1 else log_shares)
+
+
+def measure(
+    logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"], shares: Float[np.ndarray, "L"]
+) -> Metrics:
+    """All metrics of a split's predictions.
+
+    Args:
+        shares: of each class in the training split; balanced accuracy and F1 weigh decisions by them.
+    """
     log_probability = log_probabilities(logits)
-    counts = confusion(logits, labels)
+    counts = confusion(weighed(logits, shares), labels)
+    is_right = log_probability.argmax(axis=1) == labels
     areas = [
         ranked_areas(ranking_score(log_probability, label), labels == label, np.ones((1, len(labels))))
         for label in ranked_classes(labels, log_probability.shape[1])
@@ -62,14 +84,14 @@ def measure(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]) -> M
     auroc, average_precision = np.mean(areas, axis=0)[:, 0].tolist() if areas else (None, None)
     return Metrics(
         loss=float(sample_losses(logits, labels).mean()),
-        accuracy=float(counts.trace() / len(labels)),
+        accuracy=float(is_right.mean()),
         balanced_accuracy=balanced_accuracy(counts),
         f1=macro_f1(counts),
         f1_rare=float(f1_scores(counts)[rarer_class(counts.sum(axis=1))]),
         auroc=auroc,
         average_precision=average_precision,
         brier=float(sample_briers(log_probability, labels).mean()),
-        ece=calibration_error(log_probability, log_probability.argmax(axis=1) == labels),
+        ece=calibration_error(log_probability, is_right),
     )
 
 

@@ -36,11 +36,13 @@ class Predictions:
         return np.array([group.label for group in self.groups])
 
 
-def measure_seeds(predictions: list[Predictions]) -> dict[int, dict[str, Metrics]]:
-    """Metrics by seed and split."""
+def measure_seeds(
+    predictions: list[Predictions], shares: Float[np.ndarray, "L"]
+) -> dict[int, dict[str, Metrics]]:
+    """Metrics by seed and split; `shares` are those of the classes in the training split."""
     by_seed: dict[int, dict[str, Metrics]] = {}
     for part in predictions:
-        by_seed.setdefault(part.seed, {})[part.split] = metrics.measure(part.logits, part.labels)
+        by_seed.setdefault(part.seed, {})[part.split] = metrics.measure(part.logits, part.labels, shares)
     return by_seed
 
 
@@ -64,6 +66,10 @@ class SplitPredictions:
     @property
     def num_logits(self) -> int:
         return self.logits.shape[2]
+
+    def decisions(self, shares: Float[np.ndarray, "L"]) -> Int[np.ndarray, "S N"]:
+        """The class that every seed decides for, with classes weighed by their shares in the training split."""
+        return np.stack([metrics.predicted(logits) for logits in metrics.weighed(self.logits, shares)])
 
     def losses(self) -> Float[np.ndarray, "S N"]:
         """Cross-entropy of every sample under every seed."""

@@ -83,7 +83,8 @@ def measure_robustness(
 
     def accuracy(seed: int, features: dict[str, Tensor], labels: Int[np.ndarray, "n"]) -> float:
         logits = _logits(networks[seed], features, settings.batch_size)
-        return metrics.balanced_accuracy(metrics.confusion(logits.numpy(), labels))
+        weighed = metrics.weighed(logits.numpy(), data.class_shares)
+        return metrics.balanced_accuracy(metrics.confusion(weighed, labels))
 
     def with_missing(seed: int) -> Probes:
         """With all sensors as measured, and with each or both missing."""

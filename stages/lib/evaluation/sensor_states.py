@@ -51,11 +51,13 @@ class EvaluationData:
         splits: by name, all but the training split.
         robustness_split: the one on which sensors are missing, shuffled and corrupted.
         missing: by sensor, the inputs that stand for a missing one.
+        class_shares: share of each class in the training split.
     """
 
     splits: dict[str, Split]
     robustness_split: str
     missing: dict[str, Float[Tensor, "C H W"]]
+    class_shares: Float[np.ndarray, "L"]
     settings: Evaluate
 
     @property

@@ -57,6 +57,7 @@ def resample(
     labels: Int[np.ndarray, "N"],
     scenes: Int[np.ndarray, "N"],
     draws: BootstrapDraws,
+    shares: Float[np.ndarray, "L"],
     *,
     with_ranks: bool = True,
 ) -> dict[str, Float[np.ndarray, "D S"]]:
@@ -68,11 +69,16 @@ def resample(
 
     Args:
         scenes: index of each sample's scene.
+        shares: of each class in the training split; balanced accuracy and F1 weigh decisions by them.
         with_ranks: whether metrics that rank samples, which take most of the time, are wanted at all.
     """
     log_probabilities = [metrics.log_probabilities(part) for part in logits]
     num_scenes = draws.scenes.shape[1]
-    sums = [_SceneSums(part, labels, scenes, num_scenes) for part in log_probabilities]
+    decisions = [metrics.predicted(part) for part in metrics.weighed(logits, shares)]
+    sums = [
+        _SceneSums(part, decided, labels, scenes, num_scenes)
+        for part, decided in zip(log_probabilities, decisions, strict=True)
+    ]
     # All seeds in one product, since the draws are by far its largest factor.
     stacked = np.concatenate([part.sums for part in sums], axis=1)
     ends = np.cumsum([part.sums.shape[1] for part in sums])[:-1]
@@ -123,14 +129,14 @@ class _SceneSums:
     def __init__(
         self,
         log_probability: Float[np.ndarray, "N L"],
+        decided: Int[np.ndarray, "N"],
         labels: Int[np.ndarray, "N"],
         scenes: Int[np.ndarray, "N"],
         num_scenes: int,
     ) -> None:
         num_samples, num_classes = log_probability.shape
-        guess = log_probability.argmax(axis=1)
-        truth, said = np.eye(num_classes)[labels], np.eye(num_classes)[guess]
-        right = (guess == labels).astype(float)
+        truth, said = np.eye(num_classes)[labels], np.eye(num_classes)[decided]
+        right = (log_probability.argmax(axis=1) == labels).astype(float)
         bins = metrics.calibration_bins(log_probability)
         gaps = np.exp(log_probability.max(axis=1)) - right
         in_bin = np.zeros((num_samples, len(bins)))
@@ -143,7 +149,7 @@ class _SceneSums:
             "right": right[:, None],
             "truth": truth,
             "said": said,
-            "hits": truth * right[:, None],
+            "hits": truth * said,
             "gaps": in_bin,
         }
         self._splits = np.cumsum([values.shape[1] for values in columns.values()])[:-1]

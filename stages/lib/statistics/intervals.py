@@ -53,10 +53,13 @@ def accuracies(
     labels: Int[np.ndarray, "N"],
     scenes: Int[np.ndarray, "N"],
     draws: BootstrapDraws,
+    shares: Float[np.ndarray, "L"],
 ) -> Accuracies:
     """Balanced accuracy of each seed's predictions; `scenes` is the index of each sample's scene."""
-    recalls = np.stack([metrics.recalls(metrics.confusion(part, labels)) for part in logits])
-    resampled = resample(logits, labels, scenes, draws, with_ranks=False)["balanced_accuracy"]
+    recalls = np.stack(
+        [metrics.recalls(metrics.confusion(part, labels)) for part in metrics.weighed(logits, shares)]
+    )
+    resampled = resample(logits, labels, scenes, draws, shares, with_ranks=False)["balanced_accuracy"]
     return Accuracies(np.nanmean(recalls, axis=1), resampled, recalls)
 
 

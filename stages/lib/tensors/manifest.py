@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SPLITS
 
@@ -51,6 +54,13 @@ class Manifest:
     @property
     def has_test_split(self) -> bool:
         return sum(self.counts["test"].values()) > 0
+
+    @property
+    def class_shares(self) -> Float[np.ndarray, "L"]:
+        """Share of each class in the training split; a class that is absent counts as half a group."""
+        counts = np.array([self.counts["train"][name] for name in self.classes])
+        counts = np.maximum(counts, 0.5)
+        return counts / counts.sum()
 
     def splits(self) -> list[str]:
         """The splits that contain groups."""
