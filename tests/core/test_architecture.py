@@ -160,7 +160,7 @@ def test_counting_operations_imports_no_compiler() -> None:
     program = (
         "import sys, torch\nfrom scripts import fusion_docs\nfrom stages.lib.evaluation import cost\n"
         "from stages.lib.models import networks\n"
-        "cost.count(networks.build('addition', fusion_docs._NOTEBOOK), fusion_docs._NOTEBOOK)\n"
+        "cost.count(networks.build('addition', fusion_docs.NOTEBOOK), fusion_docs.NOTEBOOK)\n"
         "print('torch._dynamo' in sys.modules)"
     )
     told = subprocess.run(
@@ -255,7 +255,7 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
     }[kind]
     network = {f"network.{key}" for key in set(Network.__dataclass_fields__) - elsewhere}
     sample = {"unimodal": "rgb", "intermediate": "mmtm", "late": "late"}[kind]
-    kept = networks.facts(sample, fusion_docs._NOTEBOOK)
+    kept = networks.facts(sample, fusion_docs.NOTEBOOK)
     assert network == {f"network.{key}" for key in kept if key in Network.__dataclass_fields__}
     evaluation = set(pipeline[f"evaluate_{kind}"]["do"]["params"])
     assert evaluation == {
