@@ -19,8 +19,8 @@ from stages.lib.models.architecture import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")
-# Fixed sizes, so that the page does not depend on params.yaml.
-_NOTEBOOK = Architecture(
+# The notebook's sizes, so that the page does not depend on params.yaml.
+NOTEBOOK = Architecture(
     rgb_channels=4,
     lidar_channels=4,
     image_size=64,
@@ -53,7 +53,7 @@ def entries(sizes: Architecture) -> list[Entry]:
 
 def listing(network: Network) -> str:
     """A table for the terminal, with the sizes of networks of these widths for the notebook's inputs."""
-    sizes = replace(_NOTEBOOK, **vars(network))
+    sizes = replace(NOTEBOOK, **vars(network))
     rows = [
         [
             entry.name,
@@ -71,7 +71,7 @@ def listing(network: Network) -> str:
 
 def page() -> str:
     """The page in markdown."""
-    listed = entries(_NOTEBOOK)
+    listed = entries(NOTEBOOK)
     rows = [
         [
             f"[{entry.name}](#{entry.name})",

@@ -1,7 +1,7 @@
-"""The settings of params.yaml as typed values; the only reader of YAML.
+"""Reads the settings of params.yaml as typed values; the only module that reads YAML.
 
-Each class mirrors one group of params.yaml, whose comments give every key's meaning and unit.
-A key that is unknown, missing or of the wrong type is an error that names it and its place.
+Each class is one group of params.yaml; the comments there explain every key and its unit. A key that is unknown,
+missing or of the wrong type is an error with the key's name and place.
 """
 
 from __future__ import annotations
@@ -21,20 +21,7 @@ from stages.lib.core.errors import UserError
 
 PATH = Path("params.yaml")
 
-
-_STRICT = ConfigDict(extra="forbid", strict=True)
-
-
-_group = dataclass(frozen=True, kw_only=True, config=_STRICT)
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-Positive = Annotated[float, Field(gt=0)]
-
-
-NotNegative = Annotated[float, Field(ge=0)]
+_group = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -43,20 +30,29 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Ascending = AfterValidator(_ascending)
+def _five(text: object) -> tuple[float, ...]:
+    """Five numbers from a text. They are not a YAML list: DVC would write a line for each number into dvc.lock."""
+    try:
+        numbers = tuple(float(number) for number in text.split()) if isinstance(text, str) else ()
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 5:
+        raise ValueError("it takes five numbers, separated by spaces")
+    return numbers
 
 
 Count = Annotated[int, Field(ge=1)]
-
-
-# Names become file names and stage names, so they keep to what both can hold.
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-Names = Annotated[list[Name], Field(min_length=1)]
-
-
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# Names become names of files and stages, so they contain only characters that both allow.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Names = Annotated[list[Name], Field(min_length=1)]
+Ascending = AfterValidator(_ascending)
+Five = BeforeValidator(_five)
+Strengths = Annotated[tuple[NotNegative, ...], Five]
+Shares = Annotated[tuple[Fraction, ...], Five]
 
 
 @_group
@@ -208,26 +204,6 @@ class Train:
     save_every_s: NotNegative
 
 
-def _five(text: object) -> tuple[float, ...]:
-    """A line of text rather than a list, which DVC would write into dvc.lock for every model, a line a number."""
-    try:
-        numbers = tuple(float(number) for number in text.split()) if isinstance(text, str) else ()
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 5:
-        raise ValueError("it takes five numbers, separated by spaces")
-    return numbers
-
-
-Five = BeforeValidator(_five)
-
-
-Strengths = Annotated[tuple[NotNegative, ...], Five]
-
-
-Shares = Annotated[tuple[Fraction, ...], Five]
-
-
 @_group
 class RgbCorruptions:
     noise: Strengths
@@ -288,11 +264,11 @@ class Params:
     report: Report
 
     def model_names(self) -> list[str]:
-        """All models, in the order in which tables show them."""
+        """All models, in the order of tables and figures."""
         return [*self.unimodal, *self.intermediate, *self.late]
 
     def fusion_names(self) -> list[str]:
-        """The models that see both sensors."""
+        """The models that use both sensors."""
         return [*self.intermediate, *self.late]
 
 
@@ -300,7 +276,7 @@ def load(path: Path = PATH) -> Params:
     """Reads and validates params.yaml.
 
     Raises:
-        UserError: when the file can't be read or a key is unknown, missing or ill-typed.
+        UserError: when the file is missing or not valid, or a key is unknown, missing or of the wrong type.
     """
     try:
         content = YAML(typ="safe", pure=True).load(path)
@@ -315,10 +291,10 @@ def load(path: Path = PATH) -> Params:
 
 
 def parse(content: object, source: str) -> Params:
-    """Validates settings that were read from `source`; raises UserError as `load` does."""
+    """Validates settings; `source` names their file in errors. Raises UserError as `load` does."""
     adapter = TypeAdapter(Params)
     try:
-        # Through JSON, because there "strict" lets a list stand for a tuple and 1 for 1.0.
+        # Through JSON, because strict validation of JSON accepts a list for a tuple and 1 for 1.0.
         return adapter.validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         problems = [_describe(problem, content) for problem in error.errors()]
@@ -326,7 +302,7 @@ def parse(content: object, source: str) -> Params:
 
 
 def _describe(problem: ErrorDetails, content: object) -> str:
-    """One problem in the reader's words: where, what, and what would be right."""
+    """One line about a problem: place, value, and what is allowed."""
     *parents, last = problem["loc"] or ("the file",)
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "unexpected_keyword_argument":
@@ -343,7 +319,7 @@ def _describe(problem: ErrorDetails, content: object) -> str:
 
 
 def _keys_at(parents: list[int | str]) -> list[str]:
-    """The keys that the group at the end of `parents` knows."""
+    """The keys of the group at this place in params.yaml."""
     schema = TypeAdapter(Params).json_schema()
     definitions = schema.get("$defs", {})
     group = schema

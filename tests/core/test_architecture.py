@@ -1,4 +1,4 @@
-"""The house's rules, read off the source."""
+"""The rules of the architecture, checked on the source text: order of rooms, imports, deps in dvc.yaml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCES = [
     for path in (ROOT / folder).rglob("*.py")
     if path.stat().st_size
 ]
-# In this order: each imports only from itself and from those before it. A stage imports no other stage.
+# The order of the rooms: each imports only from itself and from rooms before it. A stage imports no other stage.
 ROOMS = [
     "core",
     "params",
@@ -57,7 +57,7 @@ DOORS = {
     "distributed": "stages.lib.training.parallel",
 }
 NEED_TORCH = {"train", "train_late", "evaluate"}
-# Never imported while training, not even by what training imports.
+# Never imported during training, not even indirectly.
 NOT_IN_TRAINING = {"fiftyone", "pandas", "matplotlib", "sklearn", "scipy"}
 
 
@@ -67,13 +67,13 @@ def module_name(path: Path) -> str:
 
 
 def source_path(module: str) -> Path | None:
-    """The file of a local module, if it is one."""
+    """The file of a module of this project; None for any other module."""
     base = ROOT.joinpath(*module.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports for running; imports for type checkers don't count."""
+    """Every module that a file imports at run time; imports for type checkers do not count."""
     found: set[str] = set()
     for node in runtime_nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -95,7 +95,7 @@ def runtime_nodes(tree: ast.AST) -> list[ast.AST]:
 
 
 def reachable(path: Path) -> set[str]:
-    """All modules that a file imports, and what those of the project import in turn."""
+    """All modules that a file imports, directly or through modules of this project."""
     seen: set[str] = set()
     queue = [path]
     while queue:
@@ -151,7 +151,7 @@ def test_training_imports_nothing_that_it_does_not_need(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", sorted(path.stem for path in STAGES if path.stem not in NEED_TORCH))
 def test_torch_is_imported_by_those_that_need_it(stage: str) -> None:
-    """It takes two seconds in every process; so does what it imports to count operations, if let."""
+    """Because its import takes two seconds in every process."""
     found = {module.split(".")[0] for module in reachable(ROOT / "stages" / f"{stage}.py")}
     assert "torch" not in found
 
@@ -160,17 +160,17 @@ def test_counting_operations_imports_no_compiler() -> None:
     program = (
         "import sys, torch\nfrom scripts import fusion_docs\nfrom stages.lib.evaluation import cost\n"
         "from stages.lib.models import networks\n"
-        "cost.count(networks.build('addition', fusion_docs._NOTEBOOK), fusion_docs._NOTEBOOK)\n"
+        "cost.count(networks.build('addition', fusion_docs.NOTEBOOK), fusion_docs.NOTEBOOK)\n"
         "print('torch._dynamo' in sys.modules)"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert told.stdout == "False\n"
+    assert done.stdout == "False\n"
 
 
 def stage_entries() -> dict[str, tuple[str, list[str]]]:
-    """By name in dvc.yaml: the stage's module and its `deps:`."""
+    """By name in dvc.yaml: module and `deps:` of the stage."""
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     entries = {}
     for name, entry in pipeline.items():
@@ -218,7 +218,7 @@ def test_deps_list_every_local_module(name: str) -> None:
 
 @pytest.mark.parametrize("left_out", [set(), {"synthesize"}], ids=["built-in dataset", "own dataset"])
 def test_every_stage_comes_after_check(left_out: set[str]) -> None:
-    """So that a slip in params.yaml ends a run before anything is trained, or deleted."""
+    """So that a wrong setting in params.yaml ends a run before anything is trained or deleted."""
     with Repo(ROOT) as repo:
         graph = repo.index.graph  # from a stage to those that it depends on
         graph = graph.subgraph(stage for stage in graph if stage.name not in left_out)
@@ -230,7 +230,7 @@ def test_every_stage_comes_after_check(left_out: set[str]) -> None:
 @pytest.mark.parametrize("kind", ["intermediate", "late"])
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_deps_list_what_operators_import(stage: str, kind: str) -> None:
-    """They are loaded by name, so no import statement of a stage leads to them."""
+    """Operators are loaded by name, so no import statement of a stage leads to them."""
     _, deps = stage_entries()[f"{stage}_{kind}"]
     assert "stages/lib/fusions/${item}.py" in deps
     names = fusions.names("late") if kind == "late" else fusions.names(*fusions.JOINT)
@@ -255,15 +255,11 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
     }[kind]
     network = {f"network.{key}" for key in set(Network.__dataclass_fields__) - elsewhere}
     sample = {"unimodal": "rgb", "intermediate": "mmtm", "late": "late"}[kind]
-    kept = architecture.facts(sample, fusion_docs._NOTEBOOK)
+    kept = architecture.facts(sample, fusion_docs.NOTEBOOK)
     assert network == {f"network.{key}" for key in kept if key in Network.__dataclass_fields__}
     evaluation = set(pipeline[f"evaluate_{kind}"]["do"]["params"])
-    assert evaluation == {
-        "seeds",
-        "evaluate",
-        "train.device",
-        "train.threads",
-    }  # the rest is in the metadata of its weights
+    # All other settings are in the weights' metadata.
+    assert evaluation == {"seeds", "evaluate", "train.device", "train.threads"}
     without_effect = {"workers", "backend", "scheduler", "save_every_s"}
     expected = set(Train.__dataclass_fields__) - without_effect
     expected -= set() if kind == "late" else {"late"}
@@ -271,7 +267,7 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    """Each key of params.yaml has a comment right above it or behind it."""
+    """Each key of params.yaml has a comment in the line above or after it."""
     lines = (ROOT / "params.yaml").read_text().splitlines()
     for above, line in zip(["", *lines], lines, strict=False):
         if ":" in line and not line.strip().startswith(("#", "-")):

@@ -178,10 +178,10 @@ def test_decisions_weigh_classes_by_their_training_shares(num_classes: int) -> N
 def test_an_informative_model_is_not_at_chance_on_unequal_classes() -> None:
     """15:1 classes and an AUROC of 0.83: the most probable class is always the common one."""
     rng = np.random.default_rng(1)
-    labels = (np.arange(3200) % 16 == 0).astype(int)
+    labels = (np.arange(32_000) % 16 == 0).astype(int)
     shares = np.array([15, 1]) / 16
     # Log-odds of two normal scores with equal variances, 1.35 apart.
-    logits = (1.35 * (labels * 1.35 + rng.normal(size=3200)) - 1.35**2 / 2 + np.log(1 / 15))[:, None]
+    logits = (1.35 * (labels * 1.35 + rng.normal(size=32_000)) - 1.35**2 / 2 + np.log(1 / 15))[:, None]
     plain, weighed = measure(logits, labels), metrics.measure(logits, labels, shares)
     assert weighed.auroc == pytest.approx(0.83, abs=0.02)
     assert plain.balanced_accuracy < 0.55 < 0.7 < weighed.balanced_accuracy

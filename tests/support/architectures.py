@@ -1,19 +1,10 @@
-"""What networks in tests are built from."""
+"""Sizes of networks for tests: the notebook's, and small ones for seven classes."""
 
 from __future__ import annotations
 
+from scripts.fusion_docs import NOTEBOOK as NOTEBOOK
 from stages.lib.models.architecture import Architecture
 
-NOTEBOOK = Architecture(
-    rgb_channels=4,
-    lidar_channels=4,
-    image_size=64,
-    num_logits=1,
-    unimodal_channels=(50, 100, 200),
-    intermediate_channels=(25, 50, 100),
-    hidden=(1000, 100),
-    late_hidden=10,
-)
 SEVEN_CLASSES = Architecture(
     rgb_channels=3,
     lidar_channels=4,

@@ -34,7 +34,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        reason = error.strerror or "can hold no more"
+        reason = error.strerror or "is full"
         print(f"error: {error.filename or 'disk'}: {reason.lower()}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ class Mean(IntermediateFusion):
     """(rgb + lidar) / 2, element by element: addition at half the scale, which changes how a net starts and learns.
 
     Formula: y[C, H, W] = (rgb[C, H, W] + lidar[C, H, W]) / 2
-    Strength: that of addition; in addition, the fused maps have the scale of the maps of a single sensor.
+    Strength: that of addition; and the fused maps have the scale of the maps of a single sensor.
     Limitation: that of addition: the mean does not show which sensor a value came from; opposite values cancel each
     other.
     Parameters: 0
