@@ -293,7 +293,7 @@ def test_compare_refuses_predictions_that_do_not_match(
     logits = np.where(np.arange(len(table)) == 3, np.nan, table["logit_0"].to_numpy())
     group = ["another", *table["group"].to_pylist()[1:]]
     cases = {
-        "holds seeds [51] instead of [0, 51]": table.filter(pa.array(seeds == 51)),
+        "has seeds [51] instead of [0, 51]": table.filter(pa.array(seeds == 51)),
         "seed 51 holds other groups than seed 0": table.set_column(3, "group", pa.array(group)),
         "seed 0 holds logits that are no finite numbers, validation split": table.set_column(
             6, "logit_0", pa.array(logits.astype(np.float32))

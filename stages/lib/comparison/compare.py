@@ -79,11 +79,11 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             ),
             curves=sensor_use.curves(probes, chance) if name in names else {},
             calibration=(
-                calibration.calibrate(validation.guesses[name], judged.guesses[name])
+                calibration.calibrate(validation.predictions[name], judged.predictions[name])
                 if name in names
                 else None
             ),
-            confusion=_confusion(judged.guesses[name], manifest.class_shares),
+            confusion=_confusion(judged.predictions[name], manifest.class_shares),
             verdict=verdict(beats_prior, mean_below_prior, name == reference, contrasts),
         )
 

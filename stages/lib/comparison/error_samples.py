@@ -1,4 +1,4 @@
-"""The worst errors of each fusion, as pictures."""
+"""The worst errors of each fusion, as images."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from stages.lib.tensors.manifest import Manifest
 
 _MOST = 8  # errors of each model
 _MOST_IN_ALL = 48  # keeps the figure of many models small
-_MOST_GAIN = 8.0  # of a dark picture's light
+_MOST_GAIN = 8.0  # of a dark image's brightness
 
 
 def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
-    """Of each model the samples that most of its seeds get wrong, the surest errors first."""
+    """The samples of each model that most of its seeds get wrong, the most confident errors first."""
     places = {group.group: place for place, group in enumerate(stored_groups.read(manifests.FOLDER, split))}
     most = min(_MOST, max(1, _MOST_IN_ALL // len(names)))
     found = {}
     for name in names:
-        guess = predictions.read(name, split)
-        said = guess.decisions(manifest.class_shares)
-        wrong = (said != guess.labels).mean(axis=0)
-        surest = guess.losses().mean(axis=0)
-        worst = np.lexsort((-surest, -wrong))[:most]
+        model = predictions.read(name, split)
+        decided = model.decisions(manifest.class_shares)
+        wrong = (decided != model.labels).mean(axis=0)
+        loss = model.losses().mean(axis=0)
+        worst = np.lexsort((-loss, -wrong))[:most]
         found[name] = [
-            _mistake(
-                samples.read(manifests.FOLDER, manifest, split, places[guess.groups[i]]),
-                said[:, i],
-                int(guess.labels[i]),
+            _error_sample(
+                samples.read(manifests.FOLDER, manifest, split, places[model.groups[i]]),
+                decided[:, i],
+                int(model.labels[i]),
                 manifest,
             )
             for i in worst
@@ -44,28 +44,28 @@ def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
     return errors.error_samples(found, most)
 
 
-def _mistake(
+def _error_sample(
     pair: tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]],
-    said: Int[np.ndarray, "seeds"],
+    decided: Int[np.ndarray, "seeds"],
     label: int,
     manifest: Manifest,
 ) -> ErrorSample:
     rgb, raster = pair
-    told = f"{(said != label).sum()} of {len(said)} seeds"
-    taken_for = np.bincount(said[said != label]).argmax()
+    count = f"{(decided != label).sum()} of {len(decided)} seeds"
+    decided_for = np.bincount(decided[decided != label]).argmax()
     return ErrorSample(
         image=_brightened(samples.for_display(rgb)),
         depth_image=depth_image.from_raster(raster),
         caption="\n".join(
-            [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[taken_for])}", told]
+            [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[decided_for])}", count]
         ),
     )
 
 
-def _brightened(picture: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
-    """A dark picture with more light, so that people see what there is."""
-    gain = min(_MOST_GAIN, 255 / max(int(picture.max()), 1))
-    return (picture * gain).astype(np.uint8)
+def _brightened(image: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
+    """A dark image with more brightness, so that people see what it shows."""
+    gain = min(_MOST_GAIN, 255 / max(int(image.max()), 1))
+    return (image * gain).astype(np.uint8)
 
 
 def _shortened(name: str) -> str:

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 
 from stages.lib.comparison.results import Summary
 from stages.lib.core.errors import UserError
-from stages.lib.evaluation import metrics, predictions
+from stages.lib.evaluation import metrics
+from stages.lib.evaluation import predictions as stored
 from stages.lib.evaluation.metrics import Metrics
 from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.statistics import bootstrap, intervals, significance, two_way
@@ -28,7 +29,7 @@ METRICS = [field.name for field in fields(Metrics)]
 class ResampledSplit:
     """All models' predictions on one split, and their metrics under the same draws."""
 
-    guesses: dict[str, SplitPredictions]  # by model
+    predictions: dict[str, SplitPredictions]  # by model
     scenes: Int[np.ndarray, "N"]  # index of each sample's scene
     shares: Float[np.ndarray, "L"]  # of each class in the training split
     draws: BootstrapDraws
@@ -41,7 +42,7 @@ class ResampledSplit:
 
     def draws_of(self, name: str) -> BootstrapDraws:
         """A baseline has one run, whatever the number of seeds."""
-        count = len(self.guesses[name].seeds)
+        count = len(self.predictions[name].seeds)
         return (
             self.draws
             if count > 1
@@ -58,20 +59,20 @@ class ResampledSplit:
 
     def scene_accuracies(self, name: str) -> Float[np.ndarray, "S G"]:
         """What each scene adds to the balanced accuracy of each seed."""
-        found = self.guesses[name]
+        found = self.predictions[name]
         return two_way.scene_accuracies(found.decisions(self.shares), found.labels, self.scenes)
 
     def failed_seeds(self, name: str) -> list[int]:
         """Seeds whose balanced accuracy is near chance: their training did not work."""
         accuracies = self.values(name, "balanced_accuracy")
         limit = self.values("prior", "balanced_accuracy").mean() + _NEAR_CHANCE
-        pairs = zip(self.guesses[name].seeds, accuracies, strict=True)
+        pairs = zip(self.predictions[name].seeds, accuracies, strict=True)
         return [seed for seed, accuracy in pairs if accuracy <= limit]
 
     def accuracies(self, name: str) -> Accuracies:
-        guess = self.guesses[name]
-        weighed = metrics.weighed(guess.logits, self.shares)
-        recalls = [metrics.recalls(metrics.confusion(logits, guess.labels)) for logits in weighed]
+        found = self.predictions[name]
+        weighed = metrics.weighed(found.logits, self.shares)
+        recalls = [metrics.recalls(metrics.confusion(logits, found.labels)) for logits in weighed]
         return Accuracies(
             self.values(name, "balanced_accuracy"),
             self.metrics[name]["balanced_accuracy"],
@@ -92,7 +93,7 @@ class ResampledSplit:
             if resampled is None:  # ranks, on the split that no verdict stands on
                 two_way = Interval(over_seeds.mean, None, None)
             elif metric == "balanced_accuracy":
-                labels = self.guesses[name].labels
+                labels = self.predictions[name].labels
                 two_way = intervals.interval_of_accuracy(
                     self.accuracies(name), labels, self.scenes, draws, confidence
                 )
@@ -132,28 +133,28 @@ def read(
     Raises:
         UserError: when a model's predictions are missing, or of other seeds or groups than the rest.
     """
-    guesses = {name: predictions.read(name, split) for name in (*names, *BASELINES)}
-    for name, guess in guesses.items():
+    predictions = {name: stored.read(name, split) for name in (*names, *BASELINES)}
+    for name, found in predictions.items():
         path = f"reports/predictions/{name}.parquet"
         for what in ("groups", "scenes", "labels", "num_logits"):
-            if not np.array_equal(getattr(guess, what), getattr(guesses["prior"], what)):
-                told = what.replace("_", " ").replace("num", "numbers of")
-                raise UserError(f"{path}: holds other {told} than prior.parquet; run `dvc repro`")
-        if name in names and guess.seeds != seeds:
-            raise UserError(f"{path}: holds seeds {guess.seeds} instead of {seeds}; run `dvc repro`")
-    _, scenes = np.unique(guesses["prior"].scenes, return_inverse=True)
+            if not np.array_equal(getattr(found, what), getattr(predictions["prior"], what)):
+                kind = what.replace("_", " ").replace("num", "numbers of")
+                raise UserError(f"{path}: has other {kind} than prior.parquet; run `dvc repro`")
+        if name in names and found.seeds != seeds:
+            raise UserError(f"{path}: has seeds {found.seeds} instead of {seeds}; run `dvc repro`")
+    _, scenes = np.unique(predictions["prior"].scenes, return_inverse=True)
     draws = bootstrap.draw(len(seeds), int(scenes.max()) + 1, num_draws)
     return ResampledSplit(
-        guesses=guesses,
+        predictions=predictions,
         scenes=scenes,
         shares=shares,
         draws=draws,
         measured={
-            name: [metrics.measure(logits, guess.labels, shares) for logits in guess.logits]
-            for name, guess in guesses.items()
+            name: [metrics.measure(logits, found.labels, shares) for logits in found.logits]
+            for name, found in predictions.items()
         },
         metrics={
-            name: bootstrap.resample(guess.logits, guess.labels, scenes, draws, shares, with_ranks=with_ranks)
-            for name, guess in guesses.items()
+            name: bootstrap.resample(found.logits, found.labels, scenes, draws, shares, with_ranks=with_ranks)
+            for name, found in predictions.items()
         },
     )

@@ -25,15 +25,13 @@ def _best_and_why(compared: Comparison) -> str:
         rival = max(others, key=compared.accuracy)
         contrast = compared.models[rival].contrast
         assert contrast is not None
-        told = {
+        comment = {
             "worse": "the difference is significant",
             "better": f"it is significantly better than {label(reference)}",
             "tied": "the two are tied",
             "not decided": "this run cannot tell the difference from noise",
         }[contrast.outcome]
-        text += (
-            f". Of the other fusions {label(rival)} has the highest, {compared.accuracy(rival):.3f}; {told}"
-        )
+        text += f". Of the other fusions {label(rival)} has the highest, {compared.accuracy(rival):.3f}; {comment}"
     text += ". "
     if not best.beats_prior:
         shown = "is not shown to beat" if best.mean_below_prior else "does not beat"

@@ -161,12 +161,12 @@ def _open(compared: Comparison) -> str | None:
     )
     if not undecided:
         return few.strip() or None
-    told = [
+    listed = [
         f"{label(contrast.model)} against {label(contrast.against)}: {plan_words(contrast)}"
         for contrast in sorted(undecided, key=lambda contrast: -abs(contrast.difference))
     ]
-    more = f"; {len(told) - _MOST_NAMED} more in the tables below" if len(told) > _MOST_NAMED else ""
-    return f"**To decide what is open:** {'; '.join(told[:_MOST_NAMED])}{more}.{few}"
+    more = f"; {len(listed) - _MOST_NAMED} more in the tables below" if len(listed) > _MOST_NAMED else ""
+    return f"**To decide what is open:** {'; '.join(listed[:_MOST_NAMED])}{more}.{few}"
 
 
 def plan_words(contrast: Contrast) -> str:
@@ -185,12 +185,12 @@ def _failed_seeds(compared: Comparison) -> str | None:
     failed = {name: model.failed_seeds for name, model in compared.models.items() if model.failed_seeds}
     if not failed:
         return None
-    told = [
+    listed = [
         f"{label(name)} ({'all seeds' if len(seeds) == len(compared.seeds) else ', '.join(map(str, seeds))})"
         for name, seeds in failed.items()
     ]
     return (
-        f"**Seeds that did not train:** {', '.join(told)}. Their balanced accuracy is within 0.1 of chance, so "
+        f"**Seeds that did not train:** {', '.join(listed)}. Their balanced accuracy is within 0.1 of chance, so "
         "nothing is claimed about these models. No seed is left out of the numbers."
     )
 
@@ -203,10 +203,10 @@ def _ignored_sensors(compared: Comparison) -> str | None:
     }
     if not ignoring:
         return None
-    told = ", ".join(
+    listed = ", ".join(
         f"{label(name)} ignores {join([TITLES[s] for s in sensors])}" for name, sensors in ignoring.items()
     )
-    return f"**Sensors without effect:** {told}."
+    return f"**Sensors without effect:** {listed}."
 
 
 def _ignored(model: ModelResult) -> list[str]:
@@ -224,13 +224,13 @@ def _no_test_split(compared: Comparison) -> str | None:
 
 def sensor_verdict(uses: dict[str, SensorUse]) -> str:
     """What may be said of each sensor's use; one verdict where they agree."""
-    told = {
+    listed = {
         sensor: "ignores" if use.is_ignored else "uses" if use.is_used else "open for"
         for sensor, use in uses.items()
     }
-    if set(told.values()) == {"uses"}:
+    if set(listed.values()) == {"uses"}:
         return "uses both"
-    return "; ".join(f"{verdict} {TITLES[sensor]}" for sensor, verdict in told.items())
+    return "; ".join(f"{verdict} {TITLES[sensor]}" for sensor, verdict in listed.items())
 
 
 def trivial_task(compared: Comparison) -> str | None:

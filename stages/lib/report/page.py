@@ -143,7 +143,7 @@ def orientation(manifest: Manifest) -> str:
 def additions(train: Train) -> str:
     """What training has beyond the notebook's, in words."""
     flips = {"horizontal": "left-right", "vertical": "upside-down", "both": "left-right and upside-down"}
-    told = {
+    parts = {
         f"weight decay {train.weight_decay:g}": train.weight_decay > 0,
         f"gradient norm clipped to {train.clip_norm}": train.clip_norm is not None,
         f"early stopping after {train.patience} epochs without improvement": train.patience is not None,
@@ -154,4 +154,4 @@ def additions(train: Train) -> str:
             train.augment.sensor_dropout > 0
         ),
     }
-    return "".join(f", {words}" for words, is_on in told.items() if is_on)
+    return "".join(f", {words}" for words, is_on in parts.items() if is_on)

@@ -135,7 +135,7 @@ class _SceneSums:
         num_scenes: int,
     ) -> None:
         num_samples, num_classes = log_probability.shape
-        truth, said = np.eye(num_classes)[labels], np.eye(num_classes)[decided]
+        truth, predicted = np.eye(num_classes)[labels], np.eye(num_classes)[decided]
         right = (log_probability.argmax(axis=1) == labels).astype(float)
         bins = metrics.calibration_bins(log_probability)
         gaps = np.exp(log_probability.max(axis=1)) - right
@@ -148,8 +148,8 @@ class _SceneSums:
             "brier": metrics.sample_briers(log_probability, labels)[:, None],
             "right": right[:, None],
             "truth": truth,
-            "said": said,
-            "hits": truth * said,
+            "predicted": predicted,
+            "hits": truth * predicted,
             "gaps": in_bin,
         }
         self._splits = np.cumsum([values.shape[1] for values in columns.values()])[:-1]
@@ -165,7 +165,7 @@ class _SceneSums:
         count = parts["count"][:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             recall = parts["hits"] / parts["truth"]  # NaN where a draw holds no sample of the class
-            f1 = 2 * parts["hits"] / (parts["truth"] + parts["said"])
+            f1 = 2 * parts["hits"] / (parts["truth"] + parts["predicted"])
             occurs = parts["truth"] > 0
             num_occurring = occurs.sum(axis=1)
             found = {name: parts[name][:, 0] / count for name in ("loss", "brier")}
