@@ -17,8 +17,9 @@ def written_analysis(compared: Comparison) -> list[str]:
 def _best_and_why(compared: Comparison) -> str:
     reference, best = compared.reference, compared.models[compared.reference]
     others = [name for name in compared.fusions if name != reference]
+    kind = "" if label(reference) == best.kind else f" ({best.kind} fusion)"
     text = (
-        f"On validation, {label(reference)} ({best.kind} fusion) has the lowest loss. On the {compared.split} split "
+        f"On validation, {label(reference)}{kind} has the lowest loss. On the {compared.split} split "
         f"its mean balanced accuracy over {plural(len(compared.seeds), 'seed')} is {compared.accuracy(reference):.3f}"
     )
     if others:
@@ -29,7 +30,7 @@ def _best_and_why(compared: Comparison) -> str:
             "worse": "the difference is significant",
             "better": f"it is significantly better than {label(reference)}",
             "tied": "the two are tied",
-            "not decided": "this run cannot tell the difference from noise",
+            "not decided": "this run does not decide whether the two differ",
         }[contrast.outcome]
         text += f". Of the other fusions {label(rival)} has the highest, {compared.accuracy(rival):.3f}; {comment}"
     text += ". "
@@ -75,9 +76,9 @@ def _why(compared: Comparison) -> str:
         )
     elif best.kind == "late":
         reason = (
-            "each of its networks learns from its own sensor alone, so that the head only has to learn which of the "
-            "two to trust. All of this is more training than one intermediate network gets, which may be another "
-            "reason"
+            "each network of a late fusion learns from one sensor alone, so that the head only has to learn which of "
+            "the two to trust. Another reason may be training: the two networks and the head together train longer "
+            "than one intermediate network"
         )
     elif best.kind == "early":
         reason = (

@@ -82,7 +82,7 @@ def _front(compared: Comparison) -> str:
     texts = {
         "better": f"Significantly better than {reference} on the {compared.split} split: {{}}.",
         "tied": f"Tied with {reference}, within {points(compared.margin)} points: {{}}.",
-        "not decided": f"Not separated from {reference} by this run: {{}}.",
+        "not decided": f"Not separated from {reference} by this run: {{}}.{_uncorrected(by_outcome['not decided'])}",
         "worse": f"Significantly worse than {reference}: {{}}.",
     }
     parts += [text.format(_with_numbers(by_outcome[key])) for key, text in texts.items() if by_outcome[key]]
@@ -94,6 +94,13 @@ def _with_numbers(contrasts: list[Contrast]) -> str:
     if len(contrasts) > _MOST_NAMED:
         return join([label(contrast.model) for contrast in contrasts])
     return "; ".join(f"{label(contrast.model)}, {points_with_interval(contrast)}" for contrast in contrasts)
+
+
+def _uncorrected(undecided: list[Contrast]) -> str:
+    """Why an interval without zero may be no claim."""
+    if any(part.interval and (part.interval[0] > 0 or part.interval[1] < 0) for part in undecided):
+        return " An interval without zero is not enough: p has to be corrected for the number of comparisons."
+    return ""
 
 
 def _one_or_two_sensors(compared: Comparison) -> str:
@@ -112,9 +119,7 @@ def _one_or_two_sensors(compared: Comparison) -> str:
     so_are = f" So are {len(better)} of the {others} other fusions." if better else ""
     if better and len(better) == others:
         so_are = " So is the other fusion." if others == 1 else " So are all other fusions."
-    accuracy = (
-        f"{single}, the better single sensor on validation, has {compared.accuracy(compared.single):.3f}"
-    )
+    accuracy = f"{single}, the single sensor with the higher balanced accuracy on validation, has {compared.accuracy(compared.single):.3f}"
     return {
         "better": (
             f"**This dataset needs both sensors.** {accuracy}; {reference} is significantly better than it: "

@@ -157,13 +157,15 @@ def costs(rows: list[Model]) -> str:
         [
             Column("Model", lambda row: format.label(row.name)),
             Column("Parameters (M)", lambda row: format.millions(row.result.parameters)),
-            Column("Trained here", lambda row: format.number(row.result.trainable_parameters, 0)),
+            Column(
+                "Weights trained in this stage", lambda row: format.number(row.result.trainable_parameters, 0)
+            ),
             Column("Weights (MiB)", lambda row: format.number(row.result.weights_mib, 1)),
             Column("MFLOP a sample", lambda row: format.number(row.result.flops_m, 1)),
             measured("Epoch (s)", "epoch_s", 2),
             measured("Peak memory (MiB)", "peak_memory_mib", 0),
             measured("Latency (ms)", "latency_ms", 2),
-            measured("of 32 (ms)", "latency_32_ms", 1),
+            measured("Latency of 32 samples (ms)", "latency_32_ms", 1),
         ],
     )
 
