@@ -78,7 +78,7 @@ WORLDS = {
     "seeds dominate": World(seed=0.2, scene=0.05, sample=0.1),
     "scenes dominate": World(seed=0.002, scene=0.6, sample=0.1),
     "mixed": World(seed=0.05, scene=0.2, sample=0.3),
-    "unequal seeds": World(seed=0.05, scene=0.14, sample=0.5, unequal=3.0),
+    "unequal seeds": replace(DEFAULT, unequal=3.0),
     "heavy tails": World(seed=0.05, scene=0.14, sample=0.5, tails=3.0),
     "a seed in six at chance": replace(DEFAULT, chance=1 / 6),
     "15:1": replace(DEFAULT, size=16, num_scenes=60, rare=1 / 16),

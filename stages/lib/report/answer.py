@@ -119,7 +119,8 @@ def _one_or_two_sensors(compared: Comparison) -> str:
     so_are = f" So are {len(better)} of the {others} other fusions." if better else ""
     if better and len(better) == others:
         so_are = " So is the other fusion." if others == 1 else " So are all other fusions."
-    accuracy = f"{single}, the single sensor with the higher balanced accuracy on validation, has {compared.accuracy(compared.single):.3f}"
+    value = f"{compared.accuracy(compared.single):.3f}"
+    accuracy = f"{single}, the single sensor with the higher balanced accuracy on validation, has {value}"
     return {
         "better": (
             f"**This dataset needs both sensors.** {accuracy}; {reference} is significantly better than it: "
