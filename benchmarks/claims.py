@@ -50,7 +50,7 @@ class World:
     Args:
         seed: common to all samples under a seed of one model.
         scene, sample: common to all seeds; of these, `shared` is common to all models.
-        rare: rare samples of each scene's `size` samples; the others belong to the common class.
+        rare: share of a scene's `size` samples that belong to the rare class.
         tails: degrees of freedom of the seeds' effects; infinite for normal ones.
         unequal: factor on the standard deviation of the first model's seeds.
         correlation: of two models' seed effects, from -1 to 1.
@@ -200,6 +200,7 @@ def draw(
     order = np.tile(np.arange(num_models), (count, 1))
     if world.validation:
         chosen = values[..., world.num_scenes :].mean(axis=(-2, -1)).argmax(axis=1)
+        # The first model stays among the contrasts where it has the true difference.
         chosen = np.where(chosen == 0, num_models - 1, chosen) if gain else chosen
         order[np.arange(count), chosen], order[:, -1] = num_models - 1, chosen
     near_chance = values[..., : world.num_scenes].mean(axis=-1) <= 0.6

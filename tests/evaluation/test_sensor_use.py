@@ -68,9 +68,11 @@ def test_relative_area_by_hand() -> None:
     assert sensor_use.relative_area([0, 1], [0.5, 0.5], 0.5) is None
 
 
-def measured(nets: dict[int, FusionNet], split: Split, settings: Evaluate) -> dict[int, Probes]:
+def measured(
+    nets: dict[int, FusionNet], split: Split, settings: Evaluate, shares: tuple[float, float] = (0.5, 0.5)
+) -> dict[int, Probes]:
     missing = sensor_states.missing_inputs("zeros", split)
-    data = EvaluationData({"train": split}, "train", missing, np.array([0.5, 0.5]), settings)
+    data = EvaluationData({"train": split}, "train", missing, np.array(shares), settings)
     with robustness.thread_pool(CPU) as pool:
         model = TrainedModel(nets, SENSORS, partial(sensor_states.features, nets, data, CPU), pool)
         return robustness.measure_robustness(model, data, model.clean("train"), "robustness")
@@ -115,6 +117,23 @@ def test_a_network_that_uses_one_sensor(tiny_run: Project, sensor: str) -> None:
     assert list(found.corrupted["rgb"]["noise"]) == ["0", *map(str, settings.severities)]
     # Once for each state of a sensor: as measured, missing, and every corruption at every severity.
     assert network.calls == 2 + 2 + len(settings.severities) * (5 + 6)
+
+
+def test_an_informative_network_ignores_no_sensor_on_unequal_classes(tiny_run: Project) -> None:
+    """15:1 classes: its most probable class is always the common one, and it still uses its sensor."""
+    folder = tiny_run.path("data/tensors")
+    split = Split(folder, manifests.load(folder), "train")
+    means = split.batch(range(len(split)))[0].mean(dim=(1, 2, 3))
+    threshold = float(means.median()) + 1e-4
+    split.labels = (means > threshold).long()
+    prior = float(np.log(1 / 15))
+    network = _OneSensorNet("rgb", threshold - prior)  # its log-odds are those of classes of 15:1
+    assert (means - threshold + prior < 0).all()
+    settings = replace(params.load().evaluate, severities=[])
+    plain = measured({7: network}, split, settings)[7]
+    weighed = measured({7: network}, split, settings, (15 / 16, 1 / 16))[7]
+    assert sensor_use.uses([plain], 0.95, 0.03)["rgb"].is_ignored
+    assert weighed.clean == 1 and not sensor_use.uses([weighed], 0.95, 0.03)["rgb"].is_ignored
 
 
 def test_networks_without_features_keep_their_inputs_once(tiny_run: Project) -> None:

@@ -18,7 +18,7 @@ from scripts import preset_runs
 from stages.headline import TEST_METRICS
 from stages.lib import fusions
 from stages.lib.core.errors import UserError
-from stages.lib.statistics import significance
+from stages.lib.statistics import results
 
 
 def stages_run(output: str) -> list[str]:
@@ -132,7 +132,7 @@ def test_the_zoos_settings() -> None:
     settings = dict(setting.split("=", 1) for setting in preset_runs.preset("zoo"))
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
-    assert len(settings["seeds"].split(",")) > significance.LEAST_SEEDS
+    assert len(settings["seeds"].split(",")) > results.LEAST_SEEDS
     assert settings["train.precision"] in ("float32", "bfloat16")
 
 

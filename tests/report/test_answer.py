@@ -7,12 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from stages.lib.comparison.results import Comparison, ModelResult, Summary
-from stages.lib.comparison.sensor_use import SensorUse
+from stages.lib.comparison.results import Comparison, ModelResult, SensorUse, Summary
 from stages.lib.report import analysis, answer
-from stages.lib.statistics.intervals import Interval
-from stages.lib.statistics.significance import Contrast
-from stages.lib.statistics.two_way import Plan
+from stages.lib.statistics.results import Contrast, Interval, Plan
 
 KINDS = {
     "rgb": "unimodal",
@@ -128,6 +125,9 @@ CASES = {
     "one seed": made_up(WINNER, num_seeds=1),
     "two seeds": made_up(WINNER, num_seeds=2),
     "one scene": made_up(WINNER, num_scenes=1),
+    "all others did not train": made_up(
+        WINNER, num_seeds=2, failed={name: [0, 1] for name in ("addition", "late")}
+    ),
     "a seed did not train": made_up(WINNER, failed={"addition": [52]}),
     "fusion worse than unimodal": made_up(UNIMODAL_AHEAD, against_single="worse"),
     "no test split": made_up(WINNER, split="validation"),

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from stages.lib.statistics import significance, two_way
-from stages.lib.statistics.significance import Contrast
+from stages.lib.statistics.results import Contrast
 
 # Right answers of four seeds to eight samples of four scenes.
 MODEL_A = ["11111101", "11101111", "11111111", "11110111"]

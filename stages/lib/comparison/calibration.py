@@ -1,43 +1,23 @@
-"""Whether a model is right as often as it says: reliability, before and after temperature scaling.
+"""Calibration: how confidence and accuracy agree, before and after temperature scaling.
 
 S = seeds;  N = samples;  K = logits: 1 for two classes, else one per class
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
+from stages.lib.comparison.results import Calibration, Reliability
 from stages.lib.evaluation import metrics
 from stages.lib.evaluation.predictions import SplitPredictions
 
 _TEMPERATURES = (0.05, 20.0)
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Bins of equal mass, all seeds' predictions together, from the least to the most confident."""
-
-    confidence: list[float]  # mean in each bin
-    accuracy: list[float]
-    ece: float  # expected calibration error, mean over seeds
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A model's reliability on the split that verdicts stand on."""
-
-    temperatures: list[float]  # by seed; above 1, the model was too sure of itself
-    temperature: float  # their mean
-    before: Reliability
-    after: Reliability  # with logits divided by the temperature
-
-
 def calibrate(validation: SplitPredictions, judged: SplitPredictions) -> Calibration:
-    """Fits a temperature to each seed on validation, and judges it where the verdicts stand."""
+    """Fits a temperature to each seed on validation, and measures calibration on the split of the verdicts."""
     temperatures = [temperature(logits, validation.labels) for logits in validation.logits]
     scaled = judged.logits / np.array(temperatures)[:, None, None]
     return Calibration(

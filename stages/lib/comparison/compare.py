@@ -15,7 +15,7 @@ from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.models import records
 from stages.lib.params import Params
 from stages.lib.statistics import significance
-from stages.lib.statistics.significance import Contrast
+from stages.lib.statistics.results import Contrast
 from stages.lib.tensors.manifest import Manifest
 
 BETTER_THAN_PRIOR = "better than the class prior"
@@ -44,7 +44,7 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
     }
     judged, validation = splits[split], splits["validation"]
     reference = min(fusion_names, key=lambda name: validation.values(name, "loss").mean())
-    # By the metric of the verdicts: by its loss the weaker of the two might be chosen, and easily passed.
+    # By the metric of the verdicts: by its loss, the less accurate sensor might be chosen, which is easier to beat.
     single = max(settings.unimodal, key=lambda name: validation.values(name, "balanced_accuracy").mean())
     values = {name: judged.scene_accuracies(name) for name in names}
     failed = {name: judged.failed_seeds(name) for name in names}
@@ -136,9 +136,9 @@ def _confusion(predictions: SplitPredictions, shares: Float[np.ndarray, "L"]) ->
 
 
 def _last_epoch_best(name: str) -> int:
-    """Seeds whose best epoch was the last: they might have gone on improving.
+    """Number of seeds whose best epoch was the last one: more epochs might improve them.
 
-    One that was stopped for want of improvement (`train.patience`) is none of them.
+    A seed that stopped early (`train.patience`) does not count.
     """
     losses = np.nan_to_num(records.read_history(name)["valid"], nan=np.inf)
     return int((losses.argmin(axis=1) == losses.shape[1] - 1).sum())

@@ -18,7 +18,8 @@ from stages.lib.evaluation.metrics import Metrics
 from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.statistics import bootstrap, intervals, significance, two_way
 from stages.lib.statistics.bootstrap import BootstrapDraws
-from stages.lib.statistics.intervals import Accuracies, Interval
+from stages.lib.statistics.intervals import Accuracies
+from stages.lib.statistics.results import Interval
 
 BASELINES = ("prior", "return_count")
 _NEAR_CHANCE = 0.1  # of balanced accuracy

@@ -1,6 +1,7 @@
 """What the comparison found: dataclasses, written to reports/statistics.json and read back as the same.
 
-All of it repeats to the last bit; measured seconds are elsewhere (`measured.py`).
+Only dataclasses and their file, so that who reads them imports no library for computing them. All of it repeats to
+the last bit; measured seconds are elsewhere (`measured.py`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from stages.lib.comparison.calibration import Calibration
-from stages.lib.comparison.sensor_use import CorruptionCurve, SensorUse
 from stages.lib.core.errors import UserError
-from stages.lib.statistics.significance import Contrast, Difference
+from stages.lib.statistics.results import Contrast, Difference, Interval
 
 PATH = Path("reports/statistics.json")
 
@@ -30,6 +29,45 @@ class Summary:
     high: float | None
     seeds_low: float | None  # of Student's interval over seeds alone
     seeds_high: float | None
+
+
+@dataclass(frozen=True)
+class SensorUse:
+    """How much balanced accuracy of a fusion comes from one sensor; means over seeds with Student's intervals."""
+
+    lost_missing: Interval  # what it loses when the sensor is missing
+    lost_shuffled: Interval | None  # when it shows other groups; None where this was not measured
+    shapley: Interval
+    is_ignored: bool  # whether neither changes its mean by the margin
+    is_used: bool  # whether it loses by either: the interval of one loss lies above zero
+
+
+@dataclass(frozen=True)
+class CorruptionCurve:
+    """Balanced accuracy under one corruption, mean over seeds."""
+
+    severities: list[int]  # from 0, none
+    accuracies: list[float]
+    relative_area: float | None  # share of the accuracy above chance that is left; None for a model at chance
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Bins of equal mass, all seeds' predictions together, from the least to the most confident."""
+
+    confidence: list[float]  # mean in each bin
+    accuracy: list[float]
+    ece: float  # expected calibration error, mean over seeds
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's reliability on the split that verdicts stand on."""
+
+    temperatures: list[float]  # by seed; above 1, the model is too confident
+    temperature: float  # their mean
+    before: Reliability
+    after: Reliability  # with logits divided by the temperature
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,21 @@
-"""Which sensor a model uses, and how much of each fault it bears: from its probes to numbers.
+"""Which sensor a model uses, and how robust it is to each corruption: computed from its probes.
 
 S = seeds
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
 
+from stages.lib.comparison.results import CorruptionCurve, SensorUse
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation.results import Probes
 from stages.lib.statistics import intervals
-from stages.lib.statistics.intervals import Interval
-
-
-@dataclass(frozen=True)
-class SensorUse:
-    """What a fusion owes to one sensor, in balanced accuracy; means over seeds with Student's intervals."""
-
-    lost_missing: Interval  # what it loses when the sensor is missing
-    lost_shuffled: Interval | None  # when it shows other groups; None where that was not asked for
-    shapley: Interval
-    is_ignored: bool  # whether neither changes its mean by the margin
-    is_used: bool  # whether it loses by either: the interval of one loss lies above zero
-
-
-@dataclass(frozen=True)
-class CorruptionCurve:
-    """Balanced accuracy under one corruption, mean over seeds."""
-
-    severities: list[int]  # from 0, none
-    accuracies: list[float]
-    relative_area: float | None  # of the accuracy above chance that is left; None for a model at chance
 
 
 def uses(probes: list[Probes], confidence: float, margin: float) -> dict[str, SensorUse]:
-    """By sensor, what a model that sees both makes of it."""
+    """How a model that sees both sensors uses each of them; by sensor."""
     values = {sensor: np.array([shapley(part)[sensor] for part in probes]) for sensor in SENSORS}
     found = {}
     for sensor in SENSORS:
@@ -65,7 +43,7 @@ def _is_lost(lost: Float[np.ndarray, "S"], confidence: float, margin: float) -> 
 
 
 def shapley(probes: Probes) -> dict[str, float]:
-    """Each sensor's Shapley value (1953): its gain in balanced accuracy, averaged over who comes first."""
+    """Each sensor's Shapley value (1953): the balanced accuracy that it adds, mean of both orders of adding."""
     full, neither = probes.clean, probes.missing["both"]
     alone = {"rgb": probes.missing["lidar"], "lidar": probes.missing["rgb"]}
     return {
@@ -75,7 +53,7 @@ def shapley(probes: Probes) -> dict[str, float]:
 
 
 def curves(probes: list[Probes], chance: float) -> dict[str, dict[str, CorruptionCurve]]:
-    """By sensor and corruption, what is left at each severity.
+    """Balanced accuracy at each severity; by sensor and corruption.
 
     Args:
         chance: balanced accuracy of always predicting the class frequencies.

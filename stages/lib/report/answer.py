@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from stages.lib.comparison.results import Comparison, ModelResult
-from stages.lib.comparison.sensor_use import SensorUse
+from stages.lib.comparison.results import Comparison, ModelResult, SensorUse
 from stages.lib.core.names import TITLES
 from stages.lib.report.format import join, label, plural, points, points_with_interval
-from stages.lib.statistics.significance import LEAST_SEEDS, Contrast
+from stages.lib.statistics.results import LEAST_SEEDS, Contrast
 
 _FEW_SCENES = 20
 _MOST_NAMED = 3  # fusions that a sentence lists with their numbers
@@ -58,7 +57,8 @@ def _front(compared: Comparison) -> str:
     if len(compared.fusions) == 1:
         return f"**{reference}** is the only fusion in this run. It has {accuracy}."
     if _no_claims(compared):
-        rest = join([f"{compared.accuracy(name):.3f} ({label(name)})" for name in contrasts])
+        names = [name for name in compared.fusions if name != compared.reference]
+        rest = join([f"{compared.accuracy(name):.3f} ({label(name)})" for name in names])
         return (
             f"**{reference} has the lowest validation loss**, and {accuracy}. The other fusions have {rest}."
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from stages.lib.comparison.results import Summary
-from stages.lib.statistics.intervals import Interval
-from stages.lib.statistics.significance import Contrast, Difference
+from stages.lib.statistics.results import Contrast, Difference, Interval
 
 _PROPER_NAMES = {"film": "FiLM", "mmtm": "MMTM"}
 

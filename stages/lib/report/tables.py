@@ -12,7 +12,7 @@ from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.core.names import TITLES
 from stages.lib.report import answer, format
-from stages.lib.statistics.significance import Contrast
+from stages.lib.statistics.results import Contrast
 from stages.lib.tensors.manifest import Manifest
 
 _MOST_ARCHITECTURES = 6  # that fit side by side

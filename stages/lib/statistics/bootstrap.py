@@ -1,8 +1,8 @@
-"""Two-way bootstrap: every metric as it might have come out with other seeds and other scenes.
+"""Two-way bootstrap: every metric with other seeds and other scenes.
 
-Seeds and scenes are drawn with replacement, together (the pigeonhole bootstrap of Owen 2007, arXiv
-0712.1111): the first stand for training again, the second for testing elsewhere. One fewer of each is drawn
-than there are, so that the spread of a mean is not too small (McCarthy and Snowden 1985).
+Seeds and scenes are drawn together, with replacement (the pigeonhole bootstrap of Owen 2007, arXiv 0712.1111).
+Other seeds stand for another training, other scenes for other test data. Of each, one fewer is drawn than there
+are, so that the spread of a mean is not too small (McCarthy and Snowden 1985).
 
 S = seeds;  N = samples;  G = scenes;  D = draws;  K = logits: 1 for two classes, else one per class
 L = classes

@@ -12,22 +12,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from stages.lib.evaluation import metrics
-from stages.lib.statistics.bootstrap import BootstrapDraws, over_seeds, resample
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the bounds of its interval; no bounds where one value leaves no spread to see."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def negated(self) -> Interval:
-        """That of the quantity with the other sign."""
-        low, high = (None if bound is None else -bound for bound in (self.high, self.low))
-        return Interval(-self.mean, low, high)
+from stages.lib.statistics.bootstrap import BootstrapDraws, over_seeds
+from stages.lib.statistics.results import Interval
 
 
 def interval_over_seeds(values: Float[np.ndarray, "S"], confidence: float) -> Interval:
@@ -48,21 +34,6 @@ class Accuracies:
     recalls: Float[np.ndarray, "S L"]  # by class; NaN for an absent one
 
 
-def accuracies(
-    logits: Float[np.ndarray, "S N K"],
-    labels: Int[np.ndarray, "N"],
-    scenes: Int[np.ndarray, "N"],
-    draws: BootstrapDraws,
-    shares: Float[np.ndarray, "L"],
-) -> Accuracies:
-    """Balanced accuracy of each seed's predictions; `scenes` is the index of each sample's scene."""
-    recalls = np.stack(
-        [metrics.recalls(metrics.confusion(part, labels)) for part in metrics.weighed(logits, shares)]
-    )
-    resampled = resample(logits, labels, scenes, draws, shares, with_ranks=False)["balanced_accuracy"]
-    return Accuracies(np.nanmean(recalls, axis=1), resampled, recalls)
-
-
 def two_way_interval(
     values: Float[np.ndarray, "S"],
     resampled: Float[np.ndarray, "D"],
@@ -70,18 +41,18 @@ def two_way_interval(
     confidence: float,
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """Interval of a mean over seeds, as if trained again and tested on other scenes.
+    """Interval of a mean over seeds, with other seeds and other test scenes.
 
-    The bootstrap's percentiles, moved to lie about the mean (a calibration error grows when samples are drawn
-    twice) and drawn apart by the ratio of Student's to the normal quantile: plain ones are
+    The bootstrap's percentiles, shifted to the mean (a calibration error grows when samples are drawn
+    twice) and widened by the ratio of Student's to the normal quantile: plain ones are
     too narrow where a few seeds make most of the spread (Hesterberg 2015, arXiv 1411.5279). The degrees of
     freedom are those of a sum of two variances (Satterthwaite 1946).
 
-    No bounds where no two draws differ, or there is but one scene: that shows no certainty but a lack of data.
+    No bounds where no two draws differ, or where there is one scene only: this shows a lack of data, not certainty.
 
     Args:
         resampled: the mean under each draw of seeds and scenes.
-        limits: that the quantity can't leave.
+        limits: of the quantity's range.
     """
     mean = float(values.mean())
     defined = resampled[~np.isnan(resampled)]
@@ -112,10 +83,10 @@ def interval_of_accuracy(
 ) -> Interval:
     """Two-way interval of a model's mean balanced accuracy.
 
-    A class that is all right under every seed, or all wrong, is so in every draw, and would add nothing to the
-    interval. It adds Wilson's (1927) for as many successes, or failures, as there are scenes with that class;
-    distances add up in squares (MOVER, Zou and Donner 2008). No bounds where every sample is taken for the same
-    class: such a model's balanced accuracy is what it is on any data.
+    If every seed predicts all samples of a class correctly, or none, so does every draw, and the bootstrap would add
+    nothing for this class. It adds Wilson's interval (1927) for as many successes, or failures, as there are scenes
+    with that class; distances add up in squares (MOVER, Zou and Donner 2008). No bounds where every sample gets the
+    same class: such a model has this balanced accuracy on any data.
     """
     mean, num_scenes = float(found.measured.mean()), draws.scenes.shape[1]
     two_way = two_way_interval(

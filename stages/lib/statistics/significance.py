@@ -6,44 +6,15 @@ S = seeds;  G = scenes;  D = draws
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
 from stages.lib.statistics import intervals, two_way
-from stages.lib.statistics.two_way import Plan
+from stages.lib.statistics.results import LEAST_SEEDS, Contrast, Difference
 
 ALPHA = 0.05
-LEAST_SEEDS = 3  # that a claim takes: two leave one degree of freedom
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One model's balanced accuracy less that of another, paired by seed and scene.
-
-    What describes its uncertainty is None with one seed, with one scene, and where no two values differ.
-    """
-
-    model: str
-    against: str
-    difference: float
-    interval: tuple[float, float] | None  # over seeds and scenes
-    se: float | None  # standard error
-    df: float | None  # degrees of freedom
-    p: float | None  # two-sided, not corrected; None also with fewer than three seeds
-    seed_share: float | None  # of the variance, that comes from the seeds
-    tied_within: float | None  # the smallest margin that holds the 90 % interval
-
-
-@dataclass(frozen=True)
-class Contrast(Difference):
-    """A difference of a family of claims: tested, corrected, and with what may be said of it."""
-
-    p_holm: float | None  # corrected for the family by Holm's method
-    outcome: str  # "better", "worse", "tied" or "not decided"
-    plan: Plan | None  # what would decide it, where it is not decided
 
 
 def difference(model: str, against: str, values: Float[np.ndarray, "S G"], confidence: float) -> Difference:

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from stages.lib.statistics.results import Plan
+
 _POWER = 0.8  # with which a planned run should decide
 _MOST_SEEDS = 50  # that a plan may add
 _MOST_SCENES = 100  # times the scenes that there are
@@ -107,14 +109,6 @@ def _standard_error(
     unsureness = share**exponent / (num_seeds - 1) + (1 - share) ** exponent / (num_scenes - 1)
     se, df = np.sqrt(total / (num_seeds * num_scenes)), 1 / unsureness
     return np.asarray(se), np.asarray(df), share
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What more it would take to decide a difference: either of the two; None where it alone cannot."""
-
-    seeds: int | None
-    scenes: int | None
 
 
 def plan(values: Float[np.ndarray, "S G"], alpha: float, margin: float) -> Plan:
