@@ -24,8 +24,10 @@ TINY = {
     "network.intermediate_channels": [4, 4, 4],
     "network.hidden": [16, 8],
     "train.epochs": 2,
+    "train.min_steps": 0,
     "train.batch_size": 8,
     "train.late.epochs": 3,
+    "train.late.min_steps": 0,
     # In one process: nothing so small is worth starting another. Tests of parallel workers ask for two.
     "train.workers": 1,
     "report.draws": 500,

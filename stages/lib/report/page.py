@@ -94,6 +94,7 @@ def context(results: Results) -> dict[str, Any]:
         "operators": [
             (format.architecture(row.name, row.result.kind), fusions.describe(row.name)) for row in shown
         ],
+        "epochs": max(len(seed["epoch_s"]) for seed in results.timing["seeds"].values()),
         "additions": additions(settings.train),
         "metrics_table": tables.all_metrics(models, compared.split, compared.rarest_class),
         "absent": [name for name, count in manifest.counts[compared.split].items() if not count],
@@ -148,6 +149,7 @@ def additions(train: Train) -> str:
         f"gradient norm clipped to {train.clip_norm}": train.clip_norm is not None,
         f"early stopping after {train.patience} epochs without improvement": train.patience is not None,
         "class weights in the loss": train.class_weights == "balanced",
+        f"label smoothing {train.label_smoothing:g}": train.label_smoothing > 0,
         f"random {flips.get(train.augment.flip)} mirror images": train.augment.flip != "none",
         f"random shifts of up to {train.augment.shift} pixels": train.augment.shift > 0,
         f"one sensor hidden in {train.augment.sensor_dropout:.0%} of the samples": (
