@@ -21,6 +21,8 @@ from stages.lib.core.errors import UserError
 
 FOLDER = Path("reports/decisions")
 CLEAN = "clean"
+MISSING = "missing"
+BOTH = "both"  # in place of a sensor's name
 ABSENT = -1  # in place of a decision that was not made
 
 
@@ -48,7 +50,7 @@ def write(name: str, decisions: Decisions) -> None:
 
 
 def read(name: str) -> Decisions:
-    """The decisions of a model.
+    """The decisions of a model, seeds in ascending order.
 
     Raises:
         UserError: when they are missing, or of other groups for some seed.
@@ -63,11 +65,16 @@ def read(name: str) -> Decisions:
     groups = table["group"].to_pylist()
     if by_row != [seed for seed in seeds for _ in range(count)] or groups != groups[:count] * len(seeds):
         raise UserError(f"{path}: seeds hold different groups; run `dvc repro`")
+    order = np.argsort(seeds)
     return Decisions(
-        seeds=seeds,
+        seeds=sorted(seeds),
         groups=groups[:count],
         decided={
-            state: table[state].fill_null(ABSENT).to_numpy().reshape(len(seeds), count).astype(np.int64)
+            state: table[state]
+            .fill_null(ABSENT)
+            .to_numpy()
+            .reshape(len(seeds), count)[order]
+            .astype(np.int64)
             for state in table.column_names
             if state not in ("seed", "group")
         },

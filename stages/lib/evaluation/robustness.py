@@ -21,9 +21,9 @@ from torch import Tensor
 from stages.lib.core import console
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import metrics
-from stages.lib.evaluation.decisions import ABSENT, CLEAN, Decisions
+from stages.lib.evaluation.decisions import ABSENT, BOTH, CLEAN, MISSING, Decisions
 from stages.lib.evaluation.results import Probes
-from stages.lib.evaluation.sensor_states import BOTH, MISSING, EvaluationData, Features, SensorState
+from stages.lib.evaluation.sensor_states import EvaluationData, Features, SensorState
 from stages.lib.models.networks import FusionNet
 
 

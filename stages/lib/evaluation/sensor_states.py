@@ -20,14 +20,12 @@ from torch import Tensor
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import late_scan
 from stages.lib.evaluation.corruptions import CORRUPTIONS
+from stages.lib.evaluation.decisions import MISSING
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
 from stages.lib.tensors.split import Split
-
-MISSING = "missing"
-BOTH = "both"  # in place of a sensor's name
 
 # Orientations that exchange rows and columns; and by how much a correlation must be larger to count.
 _QUARTER_TURNS = {"rotate-90", "rotate-270", "transpose", "anti-transpose"}
@@ -47,7 +45,7 @@ class SensorState:
     """A sensor with all samples of a split as measured, with missing inputs, or with some samples corrupted."""
 
     sensor: str
-    name: str  # a split's, `MISSING`, or a corruption's
+    name: str  # a split's, `missing`, or a corruption's
     severity: int = 0  # of a corruption, from 1; 0 without one
 
     def __str__(self) -> str:

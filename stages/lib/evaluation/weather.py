@@ -54,7 +54,7 @@ def rain(raster: Raster, rate_mm_h: float, generator: Generator) -> Raster:
 
 
 def _lost(raster: Raster, extinction_1_m: float, generator: Generator) -> Bool[Tensor, "B 1 H W"]:
-    """Returns that fall below the threshold: where the reflectance is too small, given that clear air lets it pass."""
+    """Returns below the threshold: those whose reflectance would be enough in clear air, but not here."""
     range_m = raster[:, :3].norm(dim=1, keepdim=True)
     least_clear = (range_m / _WHITE_TARGET_M).square().clamp(max=0.99)
     least = least_clear * torch.exp(2 * extinction_1_m * range_m)
