@@ -32,6 +32,8 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _numbers(text: object) -> tuple[float, ...]:
     """Numbers from a text. They are not a YAML list: DVC would write a line for each number into dvc.lock."""
+    if isinstance(text, tuple):  # read before; `dataclasses.replace` validates again
+        return text
     if isinstance(text, int | float) and not isinstance(text, bool):  # a single number is no text in YAML
         return (float(text),)
     try:

@@ -73,7 +73,7 @@ def failure_curves(
     figure, axes = panels.grid(len(curves), 3, 3.0, sharex=True, sharey=True)
     for axis, (case, by_model) in zip(axes, curves.items(), strict=True):
         if trained[case] > 0:
-            axis.axvspan(100 * trained[case], 102, color="0.93", linewidth=0, zorder=0)
+            axis.axvspan(100 * trained[case], 105, color="0.93", linewidth=0, zorder=0)
         for place, (name, points) in enumerate(by_model.items()):
             # Side by side, so that intervals do not hide each other.
             shift = 1.1 * (place - (len(by_model) - 1) / 2) / max(1, len(by_model) / 6)
@@ -93,6 +93,7 @@ def failure_curves(
         axis.axhline(chance, color="black", linewidth=0.8, linestyle="--")
         axis.set_title(case)
     axes[0].set_xticks([0, 25, 50, 75, 100])
+    axes[0].set_xlim(-5, 105)
     axes[0].yaxis.set_major_locator(MultipleLocator(0.1))
     figure.supylabel("balanced accuracy", fontsize=9)
     shaded = "; grey: beyond the rate in training" if any(trained.values()) else ""

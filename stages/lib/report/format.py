@@ -38,7 +38,8 @@ def share(value: float | None, low: float | None, high: float | None) -> str:
     """A share with its interval."""
     if value is None:
         return "not defined"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    text = f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def points(share: float, *, sign: bool = False) -> str:
