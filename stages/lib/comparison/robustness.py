@@ -17,6 +17,9 @@ from stages.lib.statistics.bootstrap import BootstrapDraws
 from stages.lib.statistics.results import Interval
 
 
+_DRAWS = 2000  # of all; enough for the two digits that the report shows
+
+
 @dataclass(frozen=True)
 class JudgedGroups:
     """The groups on which decisions were made, and how they are resampled."""
@@ -84,7 +87,7 @@ def _curve(
     rows = is_right.reshape(-1, len(labels))
     once = np.ones((1, judged.draws.scenes.shape[1]), dtype=np.uint8)
     accuracies = bootstrap.accuracies(rows, labels, scenes, once).reshape(decided.shape[:2])
-    resampled = bootstrap.accuracies(rows, labels, scenes, judged.draws.scenes)
+    resampled = bootstrap.accuracies(rows, labels, scenes, judged.draws.scenes[:_DRAWS])
     by_draw = resampled.reshape(len(resampled), *decided.shape[:2])
     means = np.stack(
         [bootstrap.over_seeds(by_draw[:, place], judged.draws) for place in range(len(decided))], axis=1

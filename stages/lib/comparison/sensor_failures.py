@@ -2,7 +2,7 @@
 
 Which samples fail does not depend on what they show, so the expected accuracy is a straight line over the rate.
 
-S = seeds;  N = groups of the split
+V = rates;  S = seeds;  N = groups of the split
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ from stages.lib.statistics.intervals import Accuracies
 def curves(decisions: Decisions, judged: JudgedGroups, rates: Sequence[float]) -> dict[str, FailureCurve]:
     """Balanced accuracy at each rate; by the sensor that fails, or `EITHER`: one of the two, equally often."""
     order = failure_order(judged.labels)
+    all_rates = [0.0, *rates]
     found = {}
     for case in (*SENSORS, EITHER):
-        curve = FailureCurve([], [], [], [])
-        for rate in (0.0, *rates):
-            accuracies = _accuracies(mixed(decisions, case, rate, order), judged)
-            interval = intervals.interval_of_accuracy(
+        decided = np.stack([mixed(decisions, case, rate, order) for rate in all_rates])
+        of_rates = [
+            intervals.interval_of_accuracy(
                 accuracies, judged.labels, judged.scenes, judged.draws, judged.confidence
             )
-            curve.rates.append(rate)
-            curve.accuracies.append(interval.mean)
-            curve.low.append(interval.low)
-            curve.high.append(interval.high)
-        found[case] = curve
+            for accuracies in _accuracies(decided, judged)
+        ]
+        found[case] = FailureCurve(
+            rates=all_rates,
+            accuracies=[interval.mean for interval in of_rates],
+            low=[interval.low for interval in of_rates],
+            high=[interval.high for interval in of_rates],
+        )
     return found
 
 
@@ -79,12 +82,12 @@ def mixed(decisions: Decisions, case: str, rate: float, order: FailureOrder) -> 
     return decided
 
 
-def _accuracies(decided: Int[np.ndarray, "S N"], judged: JudgedGroups) -> Accuracies:
-    labels, scenes = judged.labels, judged.scenes
-    num_classes = int(max(labels.max(), decided.max())) + 1
-    recalls = np.stack([metrics.recalls(metrics.confusion_of(row, labels, num_classes)) for row in decided])
-    return Accuracies(
-        np.nanmean(recalls, axis=1),
-        bootstrap.accuracies(decided == labels, labels, scenes, judged.draws.scenes),
-        recalls,
-    )
+def _accuracies(decided: Int[np.ndarray, "V S N"], judged: JudgedGroups) -> list[Accuracies]:
+    """Measured and resampled accuracies at each rate."""
+    labels, shape = judged.labels, decided.shape[:2]
+    rows = decided.reshape(-1, len(labels))
+    num_classes = int(max(labels.max(), rows.max())) + 1
+    recalls = np.stack([metrics.recalls(metrics.confusion_of(row, labels, num_classes)) for row in rows])
+    resampled = bootstrap.accuracies(rows == labels, labels, judged.scenes, judged.draws.scenes)
+    by_rate = zip(recalls.reshape(*shape, -1), np.moveaxis(resampled.reshape(-1, *shape), 1, 0), strict=True)
+    return [Accuracies(np.nanmean(own, axis=1), drawn, own) for own, drawn in by_rate]
