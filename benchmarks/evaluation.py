@@ -35,7 +35,8 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks.export import memory_mib
 from stages.lib import fusions, params
-from stages.lib.evaluation import predictions, results
+from stages.lib.evaluation import decisions, predictions, results
+from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.models import architecture, checkpoints, networks, records
 from stages.lib.models.architecture import Architecture
@@ -124,6 +125,9 @@ def write_random_results(settings: Params) -> None:
     """Writes all inputs of `compare`: random logits, and otherwise the results of the evaluation above."""
     measured = results.read(EVALUATED)
     latency = records.read_timing(f"evaluate-{EVALUATED}")
+    decided = decisions.read(EVALUATED)
+    row = {state: found[:1] for state, found in decided.decided.items()}
+    shares = manifests.load(manifests.FOLDER).class_shares
     groups = {split: stored_groups.read(manifests.FOLDER, split) for split in ("validation", "test")}
     generator = np.random.default_rng(0)
     probes = measured.probes[EVALUATED_SEEDS[0]]
@@ -141,11 +145,13 @@ def write_random_results(settings: Params) -> None:
                 measured,
                 model=name,
                 kind="baseline" if is_baseline else fusions.spec(name).kind,
-                seeds=predictions.measure_seeds(random, manifest.class_shares),
+                seeds=predictions.measure_seeds(random, shares),
                 probes={} if is_baseline else dict.fromkeys(seeds, probes),
             )
         )
         if not is_baseline:
+            repeated = {state: found.repeat(len(seeds), axis=0) for state, found in row.items()}
+            decisions.write(name, Decisions(seeds, decided.groups, repeated))
             write_training(name, seeds)
             records.write_timing(f"evaluate-{name}", latency)
 

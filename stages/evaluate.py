@@ -2,9 +2,9 @@
 
     python -m stages.evaluate concatenation
 
-Reads data/tensors and models/; writes reports/evaluation/NAME.json, reports/predictions/NAME.parquet
-and, for measured times, reports/timing/evaluate-NAME.json. Unimodal models also write
-data/logits/NAME.safetensors, which the evaluation of late fusions reads.
+Reads data/tensors and models/; writes reports/evaluation/NAME.json, reports/predictions/NAME.parquet,
+reports/decisions/NAME.parquet and, for measured times, reports/timing/evaluate-NAME.json. Unimodal models
+also write data/logits/NAME.safetensors, which the evaluation of late fusions reads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 
 from stages.lib import fusions, params
 from stages.lib.core import console
-from stages.lib.evaluation import cost, results, robustness, sensor_logits, sensor_states
+from stages.lib.evaluation import cost, decisions, results, robustness, sensor_logits, sensor_states
 from stages.lib.evaluation import predictions as stored
+from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Evaluation, Probes
 from stages.lib.evaluation.robustness import TrainedModel
@@ -47,8 +48,9 @@ def main(arguments: Sequence[str]) -> None:
     }
     data = load_data(manifest, settings.evaluate)
     with robustness.thread_pool(device) as pool:
-        predictions, probes = evaluate(spec, nets, data, device, pool)
+        predictions, probes, decided = evaluate(spec, nets, data, device, pool)
     stored.write(name, predictions)
+    decisions.write(name, decided)
     network = devices.place(nets[settings.seeds[0]], torch.device("cpu"))
     results.write(
         Evaluation(
@@ -66,21 +68,24 @@ def main(arguments: Sequence[str]) -> None:
 def load_data(manifest: Manifest, settings: Evaluate) -> EvaluationData:
     """The data on which models are evaluated: all splits but the training split."""
     train, *others = (Split(manifests.FOLDER, manifest, name) for name in manifest.splits())
+    robustness_split = "test" if manifest.has_test_split else "validation"
     return EvaluationData(
         splits=dict(zip(manifest.splits()[1:], others, strict=True)),
-        robustness_split="test" if manifest.has_test_split else "validation",
+        robustness_split=robustness_split,
+        groups=stored_groups.read(manifests.FOLDER, robustness_split),
         missing=sensor_states.missing_inputs(settings.missing, train),
         class_shares=manifest.class_shares,
         settings=settings,
+        beams_are_columns=sensor_states.beams_are_columns(manifest),
     )
 
 
 def evaluate(
     spec: ModelSpec, nets: dict[int, FusionNet], data: EvaluationData, device: torch.device, pool: Executor
-) -> tuple[list[Predictions], dict[int, Probes]]:
-    """Predictions of every seed's model; its accuracy with missing, shuffled and corrupted sensors."""
+) -> tuple[list[Predictions], dict[int, Probes], Decisions]:
+    """Predictions of every seed's model; its accuracy and decisions with sensors missing, shuffled or corrupted."""
     model = TrainedModel(nets, spec.sensors, feature_source(spec, nets, data, device, pool), pool)
-    predictions, probes = [], {}
+    predictions = []
     for split in data.splits:
         groups = stored_groups.read(manifests.FOLDER, split)
         clean = model.clean(split)
@@ -88,8 +93,8 @@ def evaluate(
             predictions.append(Predictions(seed, split, groups, logits.numpy()))
         if split == data.robustness_split:
             label = f"{spec.name} with corrupted sensors"
-            probes = robustness.measure_robustness(model, data, clean, label)
-    return predictions, probes
+            probes, decided = robustness.measure_robustness(model, data, clean, label)
+    return predictions, probes, decided
 
 
 def feature_source(

@@ -149,6 +149,7 @@ NEED_THE_TINY_RUN = [
     "test_bad_input",
     "test_pages",
     "test_sensor_use",
+    "test_benchmarks",
     "test_synthesize",
     "test_ingest",
     "test_overview",

@@ -30,15 +30,30 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-def _five(text: object) -> tuple[float, ...]:
-    """Five numbers from a text. They are not a YAML list: DVC would write a line for each number into dvc.lock."""
+def _numbers(text: object) -> tuple[float, ...]:
+    """Numbers from a text. They are not a YAML list: DVC would write a line for each number into dvc.lock."""
+    if isinstance(text, tuple):  # read before; `dataclasses.replace` validates again
+        return text
+    if isinstance(text, int | float) and not isinstance(text, bool):  # a single number is no text in YAML
+        return (float(text),)
     try:
-        numbers = tuple(float(number) for number in text.split()) if isinstance(text, str) else ()
+        return tuple(float(number) for number in text.split()) if isinstance(text, str) else ()
     except ValueError:
-        numbers = ()
+        return ()
+
+
+def _five(text: object) -> tuple[float, ...]:
+    numbers = _numbers(text)
     if len(numbers) != 5:
         raise ValueError("it takes five numbers, separated by spaces")
     return numbers
+
+
+def _rates(text: object) -> tuple[float, ...]:
+    rates = _numbers(text)
+    if not rates or list(rates) != sorted(set(rates)):
+        raise ValueError("it takes ascending numbers, separated by spaces")
+    return rates
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,6 +68,9 @@ Ascending = AfterValidator(_ascending)
 Five = BeforeValidator(_five)
 Strengths = Annotated[tuple[NotNegative, ...], Five]
 Shares = Annotated[tuple[Fraction, ...], Five]
+PositiveStrengths = Annotated[tuple[Positive, ...], Five]
+Counts = Annotated[tuple[Annotated[float, Field(ge=1, multiple_of=1)], ...], Five]
+Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_rates)]
 
 
 @_group
@@ -212,7 +230,7 @@ class Train:
 class RgbCorruptions:
     noise: Strengths
     darkness: Shares
-    blur: Annotated[tuple[Positive, ...], Five]
+    blur: PositiveStrengths
     contrast: Shares
     occlusion: Shares
 
@@ -225,6 +243,10 @@ class LidarCorruptions:
     lost_sector: Shares
     shift: Strengths
     rotation: Strengths
+    lost_beams: PositiveStrengths
+    fog: PositiveStrengths
+    rain: PositiveStrengths
+    late_scan: Counts
 
 
 @_group
@@ -237,6 +259,7 @@ class Corruptions:
 class Evaluate:
     batch_size: Count
     missing: Literal["zeros", "mean"]
+    failure_rates: Rates
     permutations: Annotated[int, Field(ge=0)]
     severities: list[Annotated[int, Field(ge=1, le=5)]]
     corrupted_groups: Count

@@ -39,6 +39,17 @@ def test_the_committed_file_is_valid() -> None:
             r"'evaluate\.corruptions\.rgb\.blur\.0' is 0\.0: .*greater than 0",
         ),
         ("      noise: 0.04", "      noise: some", r"'evaluate\.corruptions\.rgb\.noise' is .*five numbers"),
+        (
+            "  failure_rates: 0.1 0.25",
+            "  failure_rates: 0.5 0.25",
+            r"'evaluate\.failure_rates' is .*ascending numbers",
+        ),
+        (
+            "  failure_rates: 0.1",
+            "  failure_rates: 0.0",
+            r"'evaluate\.failure_rates\.0' is 0\.0: .*greater than 0",
+        ),
+        ("      late_scan: 1 2", "      late_scan: 1 2.5", r"late_scan\.1' is 2\.5: .*multiple of 1"),
         ("fusion: concatenation", "fusion: [", r"line \d+: not valid YAML"),
     ],
 )

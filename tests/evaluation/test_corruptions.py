@@ -65,7 +65,10 @@ def test_grey_images(name: str) -> None:
 def test_settings_name_all_corruptions() -> None:
     settings = params.load().evaluate.corruptions
     for sensor, by_name in CORRUPTIONS.items():
-        assert list(vars(getattr(settings, sensor))) == list(by_name)
+        assert list(vars(getattr(settings, sensor))) == [
+            *by_name,
+            *(["late_scan"] if sensor == "lidar" else []),
+        ]
 
 
 def test_noise_has_its_deviation() -> None:
@@ -87,6 +90,14 @@ def test_shares_are_as_set() -> None:
         assert float(lost) == pytest.approx(0.25, abs=0.03), name
     hidden = (corrupt("rgb", "occlusion", 0.25, torch.ones(9, 3, 20, 20)) == 0.5).float().mean()
     assert float(hidden) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(("beams", "kept"), [(32.0, [0, 2, 4, 6]), (16.0, [0, 4]), (8.0, [0])])
+def test_lost_beams_are_evenly_spaced(beams: float, kept: list[int]) -> None:
+    left = corrupt("lidar", "lost_beams", beams, torch.ones(2, 4, 64, 5))
+    rows = [row for row in range(64) if left[:, :, row].any()]
+    assert rows[: len(kept)] == kept and len(rows) == beams
+    assert left[:, :, rows].all()
 
 
 def test_range_noise_moves_along_the_ray() -> None:

@@ -17,6 +17,7 @@ from stages.lib.comparison import sensor_use
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import robustness, sensor_logits, sensor_states
+from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.results import Probes
 from stages.lib.evaluation.robustness import TrainedModel
 from stages.lib.evaluation.sensor_states import EvaluationData, SensorState
@@ -24,7 +25,9 @@ from stages.lib.models import networks
 from stages.lib.models.architecture import Architecture
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate
+from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.split import Split
 
 CPU = torch.device("cpu")
@@ -61,18 +64,14 @@ def test_without_permutations() -> None:
     assert uses["lidar"].lost_shuffled is None and uses["lidar"].is_ignored
 
 
-def test_relative_area_by_hand() -> None:
-    # Heights above chance 0.4, 0.2, 0 at severities 0, 1, 3: areas 0.3 and 0.2 of 1.2.
-    assert sensor_use.relative_area([0, 1, 3], [0.9, 0.7, 0.5], 0.5) == pytest.approx(0.5 / 1.2)
-    assert sensor_use.relative_area([0, 1, 3], [0.9, 0.9, 0.9], 0.5) == pytest.approx(1)
-    assert sensor_use.relative_area([0, 1], [0.5, 0.5], 0.5) is None
-
-
 def measured(
     nets: dict[int, FusionNet], split: Split, settings: Evaluate, shares: tuple[float, float] = (0.5, 0.5)
-) -> dict[int, Probes]:
+) -> tuple[dict[int, Probes], Decisions]:
     missing = sensor_states.missing_inputs("zeros", split)
-    data = EvaluationData({"train": split}, "train", missing, np.array(shares), settings)
+    groups = [
+        CachedGroup("train", f"{i}", f"{i}", int(label), 1, 1.0) for i, label in enumerate(split.labels)
+    ]
+    data = EvaluationData({"train": split}, "train", groups, missing, np.array(shares), settings)
     with robustness.thread_pool(CPU) as pool:
         model = TrainedModel(nets, SENSORS, partial(sensor_states.features, nets, data, CPU), pool)
         return robustness.measure_robustness(model, data, model.clean("train"), "robustness")
@@ -106,7 +105,8 @@ def test_a_network_that_uses_one_sensor(tiny_run: Project, sensor: str) -> None:
     # As if the classes differed in that sensor's mean input.
     split.labels = (means > network.threshold).long()
     settings = replace(params.load().evaluate, permutations=5)
-    found = measured({7: network}, split, settings)[7]
+    probes, decisions = measured({7: network}, split, settings)
+    found = probes[7]
     assert found.clean == 1
     assert found.missing[other] == found.shuffled[other] == 1
     assert found.missing[sensor] == found.missing["both"] == 0.5
@@ -115,8 +115,14 @@ def test_a_network_that_uses_one_sensor(tiny_run: Project, sensor: str) -> None:
     use = sensor_use.uses([found], 0.95, 0.01)
     assert use[other].is_ignored and not use[sensor].is_ignored
     assert list(found.corrupted["rgb"]["noise"]) == ["0", *map(str, settings.severities)]
-    # Once for each state of a sensor: as measured, missing, and every corruption at every severity.
-    assert network.calls == 2 + 2 + len(settings.severities) * (5 + 6)
+    # Once for each state of a sensor: as measured, missing, and every corruption at every severity; a late scan needs
+    # scenes with several groups.
+    assert network.calls == 2 + 2 + len(settings.severities) * (5 + 9)
+    labels = split.labels.numpy()
+    assert (decisions.decided["clean"][0] == labels).all()
+    right = (decisions.decided[f"{sensor} missing"][0] == labels).mean()
+    assert right == 0.5 and (decisions.decided[f"{other} missing"][0] == labels).all()
+    assert len(decisions.decided) == 4 + len(settings.severities) * (5 + 9)
 
 
 def test_an_informative_network_ignores_no_sensor_on_unequal_classes(tiny_run: Project) -> None:
@@ -130,8 +136,8 @@ def test_an_informative_network_ignores_no_sensor_on_unequal_classes(tiny_run: P
     network = _OneSensorNet("rgb", threshold - prior)  # its log-odds are those of classes of 15:1
     assert (means - threshold + prior < 0).all()
     settings = replace(params.load().evaluate, severities=[])
-    plain = measured({7: network}, split, settings)[7]
-    weighed = measured({7: network}, split, settings, (15 / 16, 1 / 16))[7]
+    plain = measured({7: network}, split, settings)[0][7]
+    weighed = measured({7: network}, split, settings, (15 / 16, 1 / 16))[0][7]
     assert sensor_use.uses([plain], 0.95, 0.03)["rgb"].is_ignored
     assert weighed.clean == 1 and not sensor_use.uses([weighed], 0.95, 0.03)["rgb"].is_ignored
 
@@ -177,7 +183,10 @@ def test_frozen_nets_logits_are_computed_once(
     settings = replace(params.load().evaluate, severities=[3])
     split = Split(folder, manifest, "validation")
     missing = sensor_states.missing_inputs("zeros", split)
-    data = EvaluationData({"validation": split}, "validation", missing, manifest.class_shares, settings)
+    groups = stored_groups.read(folder, "validation")
+    data = EvaluationData(
+        {"validation": split}, "validation", groups, missing, manifest.class_shares, settings
+    )
     late = networks.build("late", Architecture.from_settings(manifest, params.load().network)).eval()
     monkeypatch.chdir(tmp_path)
     for sensor, net in (("rgb", late.rgb_net), ("lidar", late.lidar_net)):

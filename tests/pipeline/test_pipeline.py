@@ -83,6 +83,19 @@ def test_predictions_hold_validation_and_test_rows(shared_clone: Project) -> Non
         assert len(table) == 2 * (6 + 14)
 
 
+def test_decisions_hold_a_column_for_each_state(shared_clone: Project) -> None:
+    columns = {
+        name: pq.read_table(shared_clone.path(f"reports/decisions/{name}.parquet")).column_names
+        for name in MODELS
+    }
+    for name, found in columns.items():
+        assert found[:3] == ["seed", "group", "clean"] and "both missing" in found
+        assert ("rgb noise 5" in found) is (name != "lidar")
+        assert ("lidar rain 1" in found) is (name != "rgb")
+        # The built-in dataset's scenes show each class once.
+        assert not any("late_scan" in column for column in found)
+
+
 def test_comparison_has_all_columns(shared_clone: Project) -> None:
     rows = read_csv(shared_clone.path("reports/comparison.csv"))
     assert [row["model"] for row in rows] == [*MODELS, "prior", "return_count"]

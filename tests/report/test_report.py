@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from stages.lib import params
 from stages.lib.comparison import compare
 from stages.lib.comparison import results as comparison_results
 from stages.lib.comparison.resampled import BASELINES
-from stages.lib.evaluation import predictions
+from stages.lib.comparison.results import trained_rates
+from stages.lib.evaluation import decisions, metrics, predictions
 from stages.lib.evaluation import results as evaluation_results
+from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Cost, Evaluation, Probes
 from stages.lib.models import records
 from stages.lib.params import Params
+from stages.lib.report import tables
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
@@ -99,6 +103,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
         predictions.write(name, found)
         evaluation_results.write(evaluation(name, found, results, data.class_shares))
         if name in results.strengths:
+            decisions.write(name, made_up_decisions(name, found, results, data.class_shares))
             write_training(name, settings)
     return settings, data
 
@@ -167,6 +172,26 @@ def evaluation(name: str, found: list[Predictions], results: Results, shares: np
         seeds=predictions.measure_seeds(found, shares),
         probes=dict.fromkeys(sorted(seeds), probes) if kind != "baseline" else {},
     )
+
+
+def made_up_decisions(name: str, found: list[Predictions], results: Results, shares: np.ndarray) -> Decisions:
+    """Those of the clean predictions; where a sensor is missing or noisy, some of them are drawn at random."""
+    judged = found[-1].split
+    parts = [part for part in found if part.split == judged]
+    clean = np.stack([metrics.predicted(metrics.weighed(part.logits, shares)) for part in parts])
+    generator = np.random.default_rng(1)
+    decided = {"clean": clean}
+    sensors = [name] if KINDS.get(name) == "unimodal" else ["rgb", "lidar"]
+    for sensor in sensors:
+        states = {"missing": 1.0} if name == sensor else {"missing": 0.5}
+        states |= {"noise 1": 0.2, "noise 3": 0.4, "noise 5": 0.8}
+        for state, share in states.items():
+            at_random = generator.random(clean.shape) < (0 if sensor == results.ignored else share)
+            decided[f"{sensor} {state}"] = np.where(
+                at_random, generator.integers(len(results.classes), size=clean.shape), clean
+            )
+    decided["both missing"] = generator.integers(len(results.classes), size=clean.shape)
+    return Decisions([part.seed for part in parts], [group.group for group in parts[0].groups], decided)
 
 
 def write_training(name: str, settings: Params) -> None:
@@ -316,3 +341,40 @@ def test_an_ignored_sensor_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = render(Results(CONCATENATION_WINS, ignored="lidar"), tmp_path, monkeypatch)
     assert "concatenation ignores LiDAR" in text.split("## The notebook's table")[0]
     assert text.count("ignores LiDAR") >= 8
+
+
+def robustness_of(text: str) -> str:
+    return text.split("## Robustness")[1].split("## Errors")[0]
+
+
+def test_rates_beyond_training_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the samples that miss a sensor in training, each sensor misses half."""
+    results = Results(CONCATENATION_WINS, num_seeds=2)
+    monkeypatch.chdir(tmp_path)
+    settings, data = write(results, tmp_path)
+    augment = replace(settings.train.augment, sensor_dropout=0.4)
+    trained = replace(settings, train=replace(settings.train, augment=augment))
+    compared = compare.compare(trained, data)
+    assert compared.sensor_dropout == 0.4
+    rows = tables.models(compared, {})
+    headers = {
+        case: tables.failures(rows, case, rate)[0].splitlines()[0]
+        for case, rate in trained_rates(compared.sensor_dropout).items()
+    }
+    assert "| 10%   | 25%, beyond   | 50%, beyond" in headers["lidar"]
+    assert "| 25%   | 50%, beyond" in headers["either"]
+    untrained = tables.failures(rows, "rgb", 0.0)[0]
+    assert "beyond" not in untrained and "| 100%" in untrained
+
+
+def test_shares_have_intervals_and_late_scans_are_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = robustness_of(render(Results(CONCATENATION_WINS, num_seeds=3), tmp_path, monkeypatch))
+    corrupted = [line for line in text.splitlines() if line.startswith("| concatenation") and "(" in line]
+    assert len(corrupted) == 2
+    for line in corrupted:
+        assert len(re.findall(r"\d\.\d\d \(\d\.\d\d to \d\.\d\d\)", line)) == 2  # the mean, and noise
+    assert text.count("*Late scan* was left out") == 1
+    assert "No model missed a sensor in training" in text
+    assert "best" not in text and "significant" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.project import ROOT
+from support.project import ROOT, Project
 from torch import nn
 
 from benchmarks import claims, hardware, notebook
@@ -86,6 +87,34 @@ def test_evaluation(tmp_path: Path) -> None:
     assert list(figures) == ["evaluate", "evaluate, all groups corrupted", "compare"]
     assert all(row["seconds"] > 0.5 and row["peak_mib"] > 100 for row in figures.values())
     assert "| compare " in said
+
+
+def test_sensor_dropout(clone: Project) -> None:
+    """Two runs side by side: a commit and what stands in the folder; a star at rates beyond those in training."""
+    shutil.copy(ROOT / "benchmarks/sensor_dropout.py", clone.path("benchmarks"))
+    path = clone.path("reports/statistics.json")
+    other = json.loads(path.read_text()) | {"sensor_dropout": 0.5}
+    path.write_text(json.dumps(other))
+    command = ["python", "benchmarks/sensor_dropout.py", "HEAD", "--json", "figures.json"]
+    said = clone.run(*command).stdout
+    figures = json.loads(clone.text("figures.json"))
+    assert list(figures) == ["sensor_dropout", "rgb", "lidar", "either"]
+    assert figures["sensor_dropout"] == [0.0, 0.5]
+    first, second = figures["lidar"]["concatenation"]
+    assert first == second and first["rates"] == [0, 0.1, 0.25, 0.5, 0.75, 1]
+    rows = [line.split("|")[1:-1] for line in said.split("LiDAR fails")[1].splitlines() if "addition" in line]
+    stars = [[cell.strip().endswith("*") for cell in row[2:]] for row in rows[:2]]
+    assert stars == [[False, *5 * [True]], [False, False, False, True, True, True]]
+    path.write_text(json.dumps(other | {"seeds": [1]}))
+    refused = clone.run(*command, check=False)
+    assert (
+        refused.returncode == 1
+        and "error: seeds is [0, 51] in HEAD, but [1] in this folder" in refused.stdout
+    )
+    missing = clone.run("python", "benchmarks/sensor_dropout.py", "no-such-run", check=False)
+    assert missing.returncode == 1 and missing.stdout.startswith(
+        "error: no-such-run: reports/statistics.json: "
+    )
 
 
 def test_claims(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib.comparison import calibration, resampled, sensor_use
+from stages.lib.comparison import calibration, resampled, robustness, sensor_failures, sensor_use
 from stages.lib.comparison.resampled import BASELINES
 from stages.lib.comparison.results import Comparison, ModelResult
+from stages.lib.comparison.robustness import JudgedGroups
 from stages.lib.evaluation import metrics, results
 from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.models import records
@@ -56,7 +57,8 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
 
     against_reference = family([(name, reference) for name in fusion_names if name != reference])
     against_single = family([(name, single) for name in fusion_names])
-    chance = float(judged.values("prior", "balanced_accuracy").mean())
+    groups = JudgedGroups(judged.labels, judged.scenes, judged.draws, report.confidence)
+    rates = settings.evaluate.failure_rates
     counts = np.array([manifest.counts[split][name] for name in manifest.classes])
 
     def result(name: str) -> ModelResult:
@@ -64,6 +66,8 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
         probes = list(evaluation.probes.values())
         beats_prior = None if name == "prior" else judged.beats_prior(name)
         mean_below_prior = bool(judged.values(name, "loss").mean() < judged.values("prior", "loss").mean())
+        decided = judged.decisions(name) if name in names else None
+        curves, means = robustness.curves(decided, groups) if decided else ({}, {})
         contrasts = [against_reference.get(name), against_single.get(name)]
         return ModelResult(
             kind=evaluation.kind,
@@ -77,7 +81,9 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             sensor_use=(
                 sensor_use.uses(probes, report.confidence, report.margin) if name in fusion_names else None
             ),
-            curves=sensor_use.curves(probes, chance) if name in names else {},
+            curves=curves,
+            robustness=means,
+            failures=sensor_failures.curves(decided, groups, rates) if decided else {},
             calibration=(
                 calibration.calibrate(validation.predictions[name], judged.predictions[name])
                 if name in names
@@ -98,6 +104,7 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
         classes=manifest.classes,
         rarest_class=manifest.classes[metrics.rarer_class(counts)],
         corrupted_groups=min(settings.evaluate.corrupted_groups, int(counts.sum())),
+        sensor_dropout=settings.train.augment.sensor_dropout,
         last_epoch_best={
             name: _last_epoch_best(name) for name in names if evaluated[name].cost.trainable_parameters
         },

@@ -10,13 +10,14 @@ import numpy as np
 
 from stages.lib.comparison import error_samples
 from stages.lib.comparison.measured import MeasuredCost
-from stages.lib.comparison.results import Comparison, ModelResult
+from stages.lib.comparison.results import FAILURES, Comparison, ModelResult, trained_rates
 from stages.lib.core.names import SENSORS, TITLES
 from stages.lib.models import records
 from stages.lib.params import Params
 from stages.lib.plots import accuracy, calibration, cost, learning, robustness, style
 from stages.lib.plots.accuracy import Bounds
 from stages.lib.plots.cost import ParetoPoint
+from stages.lib.plots.robustness import FailurePoints
 from stages.lib.plots.style import Figure
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
@@ -39,6 +40,7 @@ def draw(
         # By itself, since it is the one figure that no repetition gives again.
         "pareto_time": draw_pareto(compared, {name: measured_costs(costs[name]) for name in models}),
         "sensor_use": draw_sensor_use(compared, fusions),
+        "failures": draw_failures(compared, models),
         "corruptions": draw_corruptions(compared, models),
         "reliability": draw_reliability(compared, models),
         "confusion": draw_confusions(compared, models, manifest),
@@ -133,6 +135,22 @@ def draw_corruptions(compared: Comparison, names: list[str]) -> Figure | None:
                 title = f"{TITLES[sensor]}: {corruption.replace('_', ' ')}"
                 curves.setdefault(title, {})[name] = (curve.severities, curve.accuracies)
     return robustness.corruption_curves(curves, names, compared.accuracy("prior")) if curves else None
+
+
+def draw_failures(compared: Comparison, names: list[str]) -> Figure:
+    trained = trained_rates(compared.sensor_dropout)
+    return robustness.failure_curves(
+        {
+            FAILURES[case]: {
+                name: FailurePoints(**vars(compared.models[name].failures[case])) for name in names
+            }
+            for case in FAILURES
+        },
+        {FAILURES[case]: rate for case, rate in trained.items()},
+        names,
+        compared.accuracy("prior"),
+        compared.confidence,
+    )
 
 
 def draw_reliability(compared: Comparison, names: list[str]) -> Figure:

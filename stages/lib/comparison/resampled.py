@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 
 from stages.lib.comparison.results import Summary
 from stages.lib.core.errors import UserError
-from stages.lib.evaluation import metrics
+from stages.lib.evaluation import decisions, metrics
 from stages.lib.evaluation import predictions as stored
+from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.metrics import Metrics
 from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.statistics import bootstrap, intervals, significance, two_way
@@ -40,6 +41,23 @@ class ResampledSplit:
     def values(self, name: str, metric: str) -> Float[np.ndarray, "S"]:
         """A metric of each seed; NaN where it is not defined."""
         return np.array([getattr(seed, metric) for seed in self.measured[name]], dtype=float)
+
+    @property
+    def labels(self) -> Int[np.ndarray, "N"]:
+        return self.predictions["prior"].labels
+
+    def decisions(self, name: str) -> Decisions:
+        """A model's decisions with the sensors in every state.
+
+        Raises:
+            UserError: when they are missing, or of other seeds or groups than its predictions.
+        """
+        found, expected = decisions.read(name), self.predictions[name]
+        for what in ("seeds", "groups"):
+            if getattr(found, what) != getattr(expected, what):
+                path = decisions.FOLDER / f"{name}.parquet"
+                raise UserError(f"{path}: has other {what} than {name}'s predictions; run `dvc repro`")
+        return found
 
     def draws_of(self, name: str) -> BootstrapDraws:
         """A baseline has one run, whatever the number of seeds."""

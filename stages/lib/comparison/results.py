@@ -13,9 +13,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from stages.lib.core.errors import UserError
+from stages.lib.core.names import TITLES
 from stages.lib.statistics.results import Contrast, Difference, Interval
 
 PATH = Path("reports/statistics.json")
+EITHER = "either"  # in place of a sensor's name: one of the two, equally often of each
+# Who fails, in words.
+FAILURES = {sensor: f"{title} fails" for sensor, title in TITLES.items()} | {EITHER: "one of the two fails"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,19 @@ class CorruptionCurve:
     severities: list[int]  # from 0, none
     accuracies: list[float]
     relative_area: float | None  # share of the accuracy above chance that is left; None for a model at chance
+    area_low: float | None  # of its interval over seeds and scenes
+    area_high: float | None
+    num_groups: int  # that it comes from
+
+
+@dataclass(frozen=True)
+class FailureCurve:
+    """Balanced accuracy where a sensor fails on a share of the samples, mean over seeds."""
+
+    rates: list[float]  # from 0, none
+    accuracies: list[float]
+    low: list[float | None]  # of the interval over seeds and scenes
+    high: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,8 @@ class ModelResult:
     failed_seeds: list[int]  # whose balanced accuracy is near chance: nothing is claimed about the model
     sensor_use: dict[str, SensorUse] | None  # of a fusion, by sensor
     curves: dict[str, dict[str, CorruptionCurve]]  # by sensor and corruption
+    robustness: dict[str, Interval]  # by sensor: mean of the relative areas of all its corruptions
+    failures: dict[str, FailureCurve]  # by the sensor that fails, and `EITHER`; empty for a baseline
     calibration: Calibration | None
     # Share of each true class (row) by predicted class, mean over seeds; None for a class that is absent.
     confusion: list[list[float | None]]
@@ -109,6 +128,7 @@ class Comparison:
     classes: list[str]
     rarest_class: str  # of the split
     corrupted_groups: int  # that the robustness figures come from
+    sensor_dropout: float  # share of training samples of which a fusion saw one sensor only
     last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
     models: dict[str, ModelResult]  # baselines last
     pairs: list[Difference]  # each model with each that comes later; exploratory
@@ -143,6 +163,11 @@ class Comparison:
         mean = self.models[name].metrics[self.split][metric].mean
         assert mean is not None  # of these two metrics
         return mean
+
+
+def trained_rates(sensor_dropout: float) -> dict[str, float]:
+    """Share of the training samples on which a fusion missed each sensor, or either of the two."""
+    return {case: sensor_dropout if case == EITHER else sensor_dropout / len(TITLES) for case in FAILURES}
 
 
 def write(comparison: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Which sensor a model uses, and how robust it is to each corruption: computed from its probes.
+"""Which sensor a model uses: computed from its probes.
 
 S = seeds
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib.comparison.results import CorruptionCurve, SensorUse
+from stages.lib.comparison.results import SensorUse
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation.results import Probes
 from stages.lib.statistics import intervals
@@ -50,29 +50,3 @@ def shapley(probes: Probes) -> dict[str, float]:
         sensor: ((alone[sensor] - neither) + (full - alone[other])) / 2
         for sensor, other in (SENSORS, SENSORS[::-1])
     }
-
-
-def curves(probes: list[Probes], chance: float) -> dict[str, dict[str, CorruptionCurve]]:
-    """Balanced accuracy at each severity; by sensor and corruption.
-
-    Args:
-        chance: balanced accuracy of always predicting the class frequencies.
-    """
-    return {
-        sensor: {name: _curve([part.corrupted[sensor][name] for part in probes], chance) for name in by_name}
-        for sensor, by_name in probes[0].corrupted.items()
-    }
-
-
-def _curve(by_seed: list[dict[str, float]], chance: float) -> CorruptionCurve:
-    severities = sorted(int(severity) for severity in by_seed[0])
-    means = [float(np.mean([seed[str(severity)] for seed in by_seed])) for severity in severities]
-    return CorruptionCurve(severities, means, relative_area(severities, means, chance))
-
-
-def relative_area(severities: list[int], accuracies: list[float], chance: float) -> float | None:
-    """Area under the curve from no corruption to the worst, above chance, as a share of the clean model's."""
-    heights = np.array(accuracies) - chance
-    if heights[0] <= 0:
-        return None
-    return float(np.trapezoid(heights, severities) / (severities[-1] * heights[0]))

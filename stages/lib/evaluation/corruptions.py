@@ -1,7 +1,8 @@
 """Corruptions of sensor data, in five severities; after Hendrycks and Dietterich 2019 (arXiv 1903.12261).
 
 Images are colours in 0..1, rasters XYZA in metres: as measured, before normalisation. Each corruption takes a
-strength, whose meaning and unit params.yaml gives, and a generator; it does not change its input.
+strength, whose meaning and unit params.yaml gives, and a generator; it does not change its input. A late scan needs
+other groups, so it is not here but in `late_scan.py`.
 
 B = batch;  C = colour channels, of which a fourth is alpha and stays unchanged;  H, W = height and width
 """
@@ -16,8 +17,12 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from stages.lib.evaluation.weather import fog, rain
+
 Image = Float[Tensor, "B C H W"]
 Raster = Float[Tensor, "B 4 H W"]
+
+_ALL_BEAMS = 64  # of the sensor that `lost_beams` starts from
 
 
 def _colours(corrupted: Float[Tensor, "B c H W"], image: Image) -> Image:
@@ -80,6 +85,12 @@ def lost_rows(raster: Raster, share: float, generator: Generator) -> Raster:
     return raster * kept
 
 
+def lost_beams(raster: Raster, beams: float, generator: Generator) -> Raster:
+    """Keeps evenly spaced rows, as a sensor with so many of 64 beams; each row of the raster counts as a beam."""
+    rows = torch.arange(raster.shape[2])
+    return raster * (rows * beams % _ALL_BEAMS < beams)[:, None]
+
+
 def lost_sector(raster: Raster, share: float, generator: Generator) -> Raster:
     """Removes the returns in a rectangle of the raster's proportions that covers a share of its area."""
     return raster * ~_rectangles(raster, share, generator)
@@ -110,6 +121,9 @@ CORRUPTIONS: dict[str, dict[str, Callable[[Tensor, float, Generator], Tensor]]] 
         "lost_sector": lost_sector,
         "shift": shift,
         "rotation": rotation,
+        "lost_beams": lost_beams,
+        "fog": fog,
+        "rain": rain,
     },
 }
 

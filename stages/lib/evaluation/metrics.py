@@ -102,10 +102,15 @@ def measure(
 
 def confusion(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, "N"]) -> Int[np.ndarray, "L L"]:
     """Number of samples by true (row) and predicted class."""
-    num_classes = max(2, logits.shape[1])
-    return np.bincount(num_classes * labels + predicted(logits), minlength=num_classes**2).reshape(
-        num_classes, num_classes
-    )
+    return confusion_of(predicted(logits), labels, max(2, logits.shape[1]))
+
+
+def confusion_of(
+    decided: Int[np.ndarray, "N"], labels: Int[np.ndarray, "N"], num_classes: int
+) -> Int[np.ndarray, "L L"]:
+    """Number of samples by true (row) and decided class."""
+    counts = np.bincount(num_classes * labels + decided, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def balanced_accuracy(counts: Int[np.ndarray, "L L"]) -> float:

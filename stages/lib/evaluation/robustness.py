@@ -7,7 +7,7 @@ N = samples of a split;  K = logits: 1 for two classes, else one per class
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from torch import Tensor
 from stages.lib.core import console
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import metrics
+from stages.lib.evaluation.decisions import ABSENT, BOTH, CLEAN, MISSING, Decisions
 from stages.lib.evaluation.results import Probes
-from stages.lib.evaluation.sensor_states import MISSING, EvaluationData, Features, SensorState
+from stages.lib.evaluation.sensor_states import EvaluationData, Features, SensorState
 from stages.lib.models.networks import FusionNet
 
 
@@ -69,72 +70,97 @@ class TrainedModel:
 
 def measure_robustness(
     model: TrainedModel, data: EvaluationData, clean: dict[str, Features], label: str
-) -> dict[int, Probes]:
-    """Balanced accuracy of every seed's network on the robustness split, with the sensors in every state.
+) -> tuple[dict[int, Probes], Decisions]:
+    """Decisions of every seed's network on the robustness split with the sensors in every state; their accuracy.
 
     Args:
         clean: features of that split as measured.
         label: of the progress bar.
     """
     networks, sensors, pool, settings = model.networks, model.sensors, model.pool, data.settings
-    labels, corrupted_labels = data.labels, data.labels[data.corrupted_samples]
     missing = {sensor: model.features(SensorState(sensor, MISSING)) for sensor in sensors}
-    orders = _orders(len(labels), settings.permutations)
+    orders = _orders(len(data.labels), settings.permutations)
+    states = [state for sensor in sensors for state in data.corruptions(sensor)]
 
-    def accuracy(seed: int, features: dict[str, Tensor], labels: Int[np.ndarray, "n"]) -> float:
+    def decide(seed: int, features: dict[str, Tensor]) -> Int[np.ndarray, "n"]:
         logits = _logits(networks[seed], features, settings.batch_size)
-        weighed = metrics.weighed(logits.numpy(), data.class_shares)
-        return metrics.balanced_accuracy(metrics.confusion(weighed, labels))
+        return metrics.predicted(metrics.weighed(logits.numpy(), data.class_shares))
 
-    def with_missing(seed: int) -> Probes:
+    def with_missing(seed: int) -> dict[str, Int[np.ndarray, "N"]]:
         """With all sensors as measured, and with each or both missing."""
         present, absent = _of_seed(clean, seed), _of_seed(missing, seed)
         absent = {sensor: absent[sensor].expand_as(present[sensor]) for sensor in sensors}
-        selected = {sensor: present[sensor][data.corrupted_samples] for sensor in sensors}
-        uncorrupted = accuracy(seed, selected, corrupted_labels) if settings.severities else 0.0
-        return Probes(
-            clean=accuracy(seed, present, labels),
-            missing={sensor: accuracy(seed, present | {sensor: absent[sensor]}, labels) for sensor in sensors}
-            | {"both": accuracy(seed, absent, labels)},
-            shuffled={},
-            corrupted={
-                sensor: {state.name: {"0": uncorrupted} for state in data.corruptions(sensor)}
+        return (
+            {CLEAN: decide(seed, present)}
+            | {
+                str(SensorState(sensor, MISSING)): decide(seed, present | {sensor: absent[sensor]})
                 for sensor in sensors
-                if settings.severities
-            },
+            }
+            | {str(SensorState(BOTH, MISSING)): decide(seed, absent)}
         )
 
     def with_shuffled(pair: tuple[int, str]) -> float:
-        """With one sensor's inputs from other groups; the mean over all orders."""
+        """With one sensor's inputs from other groups; the mean accuracy over all orders."""
         seed, sensor = pair
         present = _of_seed(clean, seed)
         shuffled = (present | {sensor: present[sensor][order]} for order in orders)
-        return float(np.mean([accuracy(seed, features, labels) for features in shuffled]))
+        return float(np.mean([_accuracy(decide(seed, features), data) for features in shuffled]))
 
-    def with_corrupted(state: SensorState) -> dict[int, float]:
-        """With one sensor corrupted; by seed."""
-        corrupted = model.features(state)
-        return {
-            seed: accuracy(
-                seed,
-                {sensor: clean[sensor][seed][data.corrupted_samples] for sensor in sensors}
-                | {state.sensor: corrupted[seed]},
-                corrupted_labels,
-            )
-            for seed in networks
-        }
+    def with_corrupted(state: SensorState) -> Int[np.ndarray, "S N"]:
+        """With one sensor corrupted."""
+        corrupted, samples = model.features(state), data.samples(state)
+        decided = np.full((len(networks), len(data.labels)), ABSENT)
+        for row, seed in enumerate(networks):
+            selected = {sensor: clean[sensor][seed][samples] for sensor in sensors}
+            decided[row, samples] = decide(seed, selected | {state.sensor: corrupted[seed]})
+        return decided
 
-    probes = dict(zip(networks, pool.map(with_missing, networks), strict=True))
+    by_seed = list(pool.map(with_missing, networks))
+    decided = {state: np.stack([part[state] for part in by_seed]) for state in by_seed[0]}
     pairs = list(product(networks, sensors if orders else ()))
-    for (seed, sensor), mean in zip(pairs, pool.map(with_shuffled, pairs), strict=True):
-        probes[seed].shuffled[sensor] = mean
-    states = [state for sensor in sensors for state in data.corruptions(sensor)]
+    shuffled = dict(zip(pairs, pool.map(with_shuffled, pairs), strict=True))
     results = pool.map(with_corrupted, states)
     tracked = console.track(results, label, len(states), "corruption") if states else []
-    for state, by_seed in zip(states, tracked, strict=True):
-        for seed, value in by_seed.items():
-            probes[seed].corrupted[state.sensor][state.name][str(state.severity)] = value
-    return probes
+    decided |= {str(state): found for state, found in zip(states, tracked, strict=True)}
+    decisions = Decisions(list(networks), [group.group for group in data.groups], decided)
+    probes = {}
+    for row, seed in enumerate(networks):
+        own = {state: found[row] for state, found in decided.items()}
+        probes[seed] = _probes(own, data, sensors, states)
+        probes[seed].shuffled.update({sensor: shuffled[seed, sensor] for sensor in sensors if orders})
+    return probes, decisions
+
+
+def _probes(
+    decided: dict[str, Int[np.ndarray, "N"]],
+    data: EvaluationData,
+    sensors: Sequence[str],
+    states: list[SensorState],
+) -> Probes:
+    """One seed's accuracies, without those of shuffled sensors."""
+    corrupted: dict[str, dict[str, dict[str, float]]] = {}
+    for state in states:
+        by_name = corrupted.setdefault(state.sensor, {})
+        of_none = {"0": _accuracy(decided[CLEAN], data, data.samples(state))}
+        accuracy = _accuracy(decided[str(state)], data, data.samples(state))
+        by_name.setdefault(state.name, of_none)[str(state.severity)] = accuracy
+    return Probes(
+        clean=_accuracy(decided[CLEAN], data),
+        missing={
+            sensor: _accuracy(decided[str(SensorState(sensor, MISSING))], data) for sensor in (*sensors, BOTH)
+        },
+        shuffled={},
+        corrupted=corrupted,
+    )
+
+
+def _accuracy(
+    decided: Int[np.ndarray, "N"], data: EvaluationData, samples: Sequence[int] | None = None
+) -> float:
+    """Balanced accuracy on these samples; on all where none are named."""
+    chosen = slice(None) if samples is None else list(samples)
+    counts = metrics.confusion_of(decided[chosen], data.labels[chosen], len(data.class_shares))
+    return metrics.balanced_accuracy(counts)
 
 
 def _of_seed(features: dict[str, Features], seed: int) -> dict[str, Tensor]:

@@ -18,12 +18,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stages.lib.core.names import SENSORS
+from stages.lib.evaluation import late_scan
 from stages.lib.evaluation.corruptions import CORRUPTIONS
+from stages.lib.evaluation.decisions import MISSING
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate
+from stages.lib.tensors.groups import CachedGroup
+from stages.lib.tensors.manifest import Manifest
 from stages.lib.tensors.split import Split
 
-MISSING = "missing"
+# Orientations that exchange rows and columns; and by how much a correlation must be larger to count.
+_QUARTER_TURNS = {"rotate-90", "rotate-270", "transpose", "anti-transpose"}
+_CLEARLY = 0.1
 
 Features = dict[int, Tensor]  # of one sensor in one state, by seed
 
@@ -39,8 +45,12 @@ class SensorState:
     """A sensor with all samples of a split as measured, with missing inputs, or with some samples corrupted."""
 
     sensor: str
-    name: str  # a split's, `MISSING`, or a corruption's
+    name: str  # a split's, `missing`, or a corruption's
     severity: int = 0  # of a corruption, from 1; 0 without one
+
+    def __str__(self) -> str:
+        """As files name it: `lidar missing`, `lidar fog 3`."""
+        return " ".join(map(str, filter(None, (self.sensor, self.name, self.severity))))
 
 
 @dataclass(frozen=True)
@@ -50,32 +60,55 @@ class EvaluationData:
     Args:
         splits: by name, all but the training split.
         robustness_split: the one on which sensors are missing, shuffled and corrupted.
+        groups: of the robustness split, in the order of its samples.
         missing: by sensor, the inputs that stand for a missing one.
         class_shares: share of each class in the training split.
+        beams_are_columns: whether the rasters' beams are columns instead of rows.
     """
 
     splits: dict[str, Split]
     robustness_split: str
+    groups: list[CachedGroup]
     missing: dict[str, Float[Tensor, "C H W"]]
     class_shares: Float[np.ndarray, "L"]
     settings: Evaluate
+    beams_are_columns: bool = False
 
     @property
     def labels(self) -> Int[np.ndarray, "N"]:
         """Labels of the robustness split."""
         return self.splits[self.robustness_split].labels.cpu().numpy()
 
+    def samples(self, state: SensorState) -> list[int]:
+        """The samples of the robustness split that are in this state of a sensor; the same for every model."""
+        if state.name == late_scan.NAME:
+            return self._late_samples
+        return self._corrupted_samples if state.severity else list(range(len(self.labels)))
+
     @cached_property
-    def corrupted_samples(self) -> list[int]:
-        """The samples of the robustness split that are corrupted."""
-        return _stratified(self.labels, self.settings.corrupted_groups)
+    def _corrupted_samples(self) -> list[int]:
+        return _stratified(range(len(self.labels)), self.labels, self.settings.corrupted_groups)
+
+    @cached_property
+    def _tracks(self) -> list[list[int]]:
+        return late_scan.tracks(self.groups)
+
+    @cached_property
+    def _late_samples(self) -> list[int]:
+        """Samples with an earlier or later scan; none where they are all of one class."""
+        found = [index for track in self._tracks for index in track]
+        if len(set(self.labels[found].tolist())) < 2:
+            return []
+        return _stratified(found, self.labels, self.settings.corrupted_groups)
 
     def corruptions(self, sensor: str) -> list[SensorState]:
-        return [
+        """All corruptions of a sensor that the data allow, with their severities."""
+        states = [
             SensorState(sensor, name, severity)
             for name in vars(getattr(self.settings.corruptions, sensor))
             for severity in self.settings.severities
         ]
+        return [state for state in states if self.samples(state)]
 
     def states(self, sensor: str) -> list[SensorState]:
         """All states of a sensor that a model is evaluated under."""
@@ -94,13 +127,21 @@ class EvaluationData:
 
     def _corrupted(self, state: SensorState) -> Iterator[Tensor]:
         """Corrupted inputs; their random numbers are the same for every model and seed."""
-        split = self.splits[self.robustness_split]
+        split, samples = self.splits[self.robustness_split], self.samples(state)
         strength = getattr(getattr(self.settings.corruptions, state.sensor), state.name)[state.severity - 1]
+        if state.name == late_scan.NAME:
+            others = late_scan.sources(self._tracks, round(strength))
+            blocks = _blocks(split, state.sensor, [others[index] for index in samples])
+            yield from (split.network_input(state.sensor, measured) for measured in blocks)
+            return
         corrupt = CORRUPTIONS[state.sensor][state.name]
-        for number, measured in enumerate(_blocks(split, state.sensor, self.corrupted_samples)):
+        turned = state.name == "lost_beams" and self.beams_are_columns
+        for number, measured in enumerate(_blocks(split, state.sensor, samples)):
             seed = zlib.crc32(f"{state.sensor} {state.name} {state.severity} {number}".encode())
             generator = torch.Generator().manual_seed(seed)
-            yield split.network_input(state.sensor, corrupt(measured.cpu(), strength, generator))
+            measured = measured.cpu()
+            corrupted = corrupt(measured.mT if turned else measured, strength, generator)
+            yield split.network_input(state.sensor, corrupted.mT if turned else corrupted)
 
 
 @torch.no_grad()
@@ -156,8 +197,24 @@ def _blocks(split: Split, sensor: str, samples: Sequence[int]) -> Iterator[Tenso
         yield split.images_and_rasters(samples[start : start + _BLOCK])[SENSORS.index(sensor)]
 
 
-def _stratified(labels: Int[np.ndarray, "N"], limit: int) -> list[int]:
-    """At most `limit` samples, with the class shares of all samples; the same for every model."""
-    by_class = np.argsort(labels, kind="stable")
-    places = np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int)
+def _stratified(samples: Sequence[int], labels: Int[np.ndarray, "N"], limit: int) -> list[int]:
+    """At most `limit` of these samples, with the class shares of all of them."""
+    chosen = np.array(samples)
+    by_class = chosen[np.argsort(labels[chosen], kind="stable")]
+    places = np.linspace(0, len(chosen) - 1, min(limit, len(chosen))).round().astype(int)
     return sorted(by_class[places].tolist())
+
+
+def beams_are_columns(manifest: Manifest) -> bool:
+    """Whether the beams of a spinning sensor are columns of the cached rasters.
+
+    They run along the rows of a level camera's image, so along the rows of a raster that covers it. They are columns
+    where orientations that exchange rows and columns fit the images clearly better than the configured one.
+    """
+    swapped, straight = -1.0, -1.0
+    for name, fit in manifest.orientation_fits.items():
+        if (name in _QUARTER_TURNS) != (manifest.orientation in _QUARTER_TURNS):
+            swapped = max(swapped, fit)
+        else:
+            straight = max(straight, fit)
+    return swapped > straight + _CLEARLY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
@@ -39,6 +41,65 @@ def sensor_use(
         axis.tick_params(axis="y", length=0)
     label = f"points of balanced accuracy lost (line: {confidence:.0%} interval over seeds)"
     figure.supxlabel(label, fontsize=9)
+    return figure
+
+
+@dataclass(frozen=True)
+class FailurePoints:
+    """Balanced accuracy of a model at each failure rate, with the bounds of its interval."""
+
+    rates: list[float]
+    accuracies: list[float]
+    low: list[float | None]
+    high: list[float | None]
+
+
+def failure_curves(
+    curves: dict[str, dict[str, FailurePoints]],
+    trained: dict[str, float],
+    names: list[str],
+    chance: float,
+    confidence: float,
+) -> Figure:
+    """Balanced accuracy over the share of samples on which a sensor fails; one panel for each case.
+
+    Args:
+        curves: by case (such as "RGB fails") and model.
+        trained: by case, the share on which it failed in training; higher rates are shaded.
+        names: all models, in order.
+        confidence: level of the intervals.
+    """
+    palette, markers = colors(names), panels.markers(names)
+    figure, axes = panels.grid(len(curves), 3, 3.0, sharex=True, sharey=True)
+    for axis, (case, by_model) in zip(axes, curves.items(), strict=True):
+        if trained[case] > 0:
+            axis.axvspan(100 * trained[case], 105, color="0.93", linewidth=0, zorder=0)
+        for place, (name, points) in enumerate(by_model.items()):
+            # Side by side, so that intervals do not hide each other.
+            shift = 1.1 * (place - (len(by_model) - 1) / 2) / max(1, len(by_model) / 6)
+            at = 100 * np.array(points.rates) + shift
+            axis.plot(
+                at,
+                points.accuracies,
+                color=palette[name],
+                marker=markers[name],
+                markersize=3.5,
+                linewidth=1.2,
+                label=name,
+            )
+            for x, low, high in zip(at, points.low, points.high, strict=True):
+                if low is not None and high is not None:
+                    axis.plot([x, x], [low, high], color=palette[name], linewidth=0.8, alpha=0.7)
+        axis.axhline(chance, color="black", linewidth=0.8, linestyle="--")
+        axis.set_title(case)
+    axes[0].set_xticks([0, 25, 50, 75, 100])
+    axes[0].set_xlim(-5, 105)
+    axes[0].yaxis.set_major_locator(MultipleLocator(0.1))
+    figure.supylabel("balanced accuracy", fontsize=9)
+    shaded = "; grey: beyond the rate in training" if any(trained.values()) else ""
+    label = f"% of samples on which it fails (lines: {confidence:.0%} intervals; dashed: class prior{shaded})"
+    figure.supxlabel(label, fontsize=9)
+    panels.legend_above(figure, axes[0])
     return figure
 
 

@@ -34,6 +34,14 @@ def signed(interval: Interval | None) -> str:
     return f"{points(interval.mean, sign=True)} ({low} to {high})"
 
 
+def share(value: float | None, low: float | None, high: float | None) -> str:
+    """A share with its interval."""
+    if value is None:
+        return "not defined"
+    text = f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def points(share: float, *, sign: bool = False) -> str:
     """A share in percentage points, with a true minus sign."""
     if not sign:

@@ -9,7 +9,7 @@ import jinja2
 
 from stages.lib import fusions
 from stages.lib.comparison.measured import MeasuredCost
-from stages.lib.comparison.results import Comparison
+from stages.lib.comparison.results import Comparison, trained_rates
 from stages.lib.core.names import TITLES
 from stages.lib.params import Params, Train
 from stages.lib.report import analysis, answer, format, tables
@@ -88,6 +88,12 @@ def context(results: Results) -> dict[str, Any]:
         "costs_table": tables.costs(models),
         "sensors_table": tables.sensors(models),
         "robustness_tables": [table for sensor in TITLES for table in tables.robustness(models, sensor)],
+        "late_scan_groups": late_scan_groups(compared),
+        "failures_tables": [
+            table
+            for case, rate in trained_rates(compared.sensor_dropout).items()
+            for table in tables.failures(models, case, rate)
+        ],
         "warnings": [*manifest.warnings, *filter(None, [answer.trivial_task(compared)])],
         "groups_table": tables.groups(manifest),
         "prior": compared.models["prior"].metrics,
@@ -119,6 +125,12 @@ def matched_widths(compared: Comparison) -> dict[str, Any] | None:
         return None
     counts = [model.parameters for model in compared.models.values() if model.sensor_use and model.parameters]
     return {"widths": widths, "least": min(counts), "most": max(counts)}
+
+
+def late_scan_groups(compared: Comparison) -> int:
+    """Number of groups that got the scan of another group; 0 where late scans were not tested."""
+    curves = (model.curves.get("lidar", {}).get("late_scan") for model in compared.models.values())
+    return next((curve.num_groups for curve in curves if curve), 0)
 
 
 def orientation(manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from tabulate import tabulate
 
 from stages.lib.comparison.measured import MeasuredCost
-from stages.lib.comparison.results import Comparison, ModelResult
+from stages.lib.comparison.results import FAILURES, Comparison, ModelResult
 from stages.lib.core.names import TITLES
 from stages.lib.report import answer, format
 from stages.lib.statistics.results import Contrast
@@ -196,21 +196,47 @@ def sensors(rows: list[Model]) -> str:
 
 
 def robustness(rows: list[Model], sensor: str) -> list[str]:
-    """What is left of each model under the corruptions of one sensor; several tables where one would be too wide."""
+    """What is left of each model under the corruptions of one sensor, and under all of them together."""
     corrupted = [row for row in rows if row.result.curves.get(sensor)]
     names = list(corrupted[0].result.curves[sensor]) if corrupted else []
 
     def column(corruption: str) -> Column[Model]:
         def left(row: Model) -> str:
-            area = row.result.curves[sensor][corruption].relative_area
-            return "not defined" if area is None else f"{area:.2f}"
+            curve = row.result.curves[sensor][corruption]
+            return format.share(curve.relative_area, curve.area_low, curve.area_high)
 
         return Column(corruption.replace("_", " ").capitalize(), left)
 
-    model = Column[Model](f"{TITLES[sensor]} corrupted", lambda row: format.label(row.name))
-    size = _MOST_COLUMNS - 1
-    parts = [names[start : start + size] for start in range(0, len(names), size)]
-    return [markdown(corrupted, [model, *map(column, part)]) for part in parts]
+    def of_all(row: Model) -> str:
+        mean = row.result.robustness.get(sensor)
+        return format.share(mean.mean, mean.low, mean.high) if mean else format.share(None, None, None)
+
+    columns = [Column("Mean", of_all), *map(column, names)]
+    return in_parts(corrupted, f"{TITLES[sensor]} corrupted", columns) if corrupted else []
+
+
+def failures(rows: list[Model], case: str, trained_rate: float) -> list[str]:
+    """Balanced accuracy of each model where a sensor fails on a share of the samples."""
+    failing = [row for row in rows if row.result.failures]
+
+    def column(place: int, rate: float) -> Column[Model]:
+        is_beyond = rate > trained_rate > 0
+        return Column(
+            f"{rate:.0%}{', beyond' if is_beyond else ''}",
+            lambda row: f"{row.result.failures[case].accuracies[place]:.3f}",
+        )
+
+    rates = failing[0].result.failures[case].rates
+    title = FAILURES[case][0].upper() + FAILURES[case][1:]
+    return in_parts(failing, title, [column(place, rate) for place, rate in enumerate(rates)])
+
+
+def in_parts(rows: list[Model], title: str, columns: list[Column[Model]]) -> list[str]:
+    """A table with a row for each model; several of about the same width where one would be too wide."""
+    number = -(-len(columns) // (_MOST_COLUMNS - 1))
+    size = -(-len(columns) // number)
+    model = Column[Model](title, lambda row: format.label(row.name))
+    return [markdown(rows, [model, *columns[start : start + size]]) for start in range(0, len(columns), size)]
 
 
 def calibration(rows: list[Model]) -> str:

@@ -5,7 +5,7 @@ Other seeds stand for another training, other scenes for other test data. Of eac
 are, so that the spread of a mean is not too small (McCarthy and Snowden 1985).
 
 S = seeds;  N = samples;  G = scenes;  D = draws;  K = logits: 1 for two classes, else one per class
-L = classes
+L = classes;  R = rows
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from stages.lib.evaluation import metrics
 
@@ -50,6 +50,32 @@ def over_seeds(values: Float[np.ndarray, "D S"], draws: BootstrapDraws) -> Float
     """Each draw's mean over the seeds that it drew."""
     weights = draws.seeds[: len(values)].astype(np.float64)
     return (values * weights).sum(axis=1) / weights.sum(axis=1)
+
+
+def accuracies(
+    is_right: Bool[np.ndarray, "R N"],
+    labels: Int[np.ndarray, "N"],
+    scenes: Int[np.ndarray, "N"],
+    drawn: UInt8[np.ndarray, "D G"],
+) -> Float[np.ndarray, "D R"]:
+    """Balanced accuracy of R rows of decisions under each draw of scenes; NaN where a draw holds no sample at all."""
+    hits, counts = [], []
+    for label in np.unique(labels):
+        members = labels == label
+        in_scene = np.zeros((drawn.shape[1], int(members.sum())))
+        in_scene[scenes[members], np.arange(in_scene.shape[1])] = 1
+        hits.append(in_scene @ is_right[:, members].T)
+        counts.append(in_scene.sum(axis=1))
+    stacked = np.concatenate([*hits, np.stack(counts, axis=1)], axis=1)
+    parts = []
+    for chunk in _chunks(drawn):
+        sums = chunk @ stacked
+        of_class = sums[:, -len(counts) :, None]
+        right = sums[:, : -len(counts)].reshape(len(sums), len(counts), len(is_right))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            recalls = np.where(of_class > 0, right / of_class, 0)
+            parts.append(recalls.sum(axis=1) / (of_class > 0).sum(axis=1))
+    return np.concatenate(parts)
 
 
 def resample(
