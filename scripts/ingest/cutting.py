@@ -6,10 +6,10 @@ N = returns in a picture;  S = side of a raster
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -59,9 +59,10 @@ class PictureReturns:
     xyz_m: Float[np.ndarray, "N 3"]
 
 
-class Scan(Protocol):
+class Scan(ABC):
     """Where the returns of a picture come from."""
 
+    @abstractmethod
     def returns(self, width: int, height: int, max_pixels: int) -> PictureReturns:
         """The returns in a picture of this size in pixels.
 
@@ -176,11 +177,11 @@ def raster_of(returns: PictureReturns, crop: Crop, size: int) -> Float[np.ndarra
 
 def _visible(item: LabelledObject, frame: Frame, picture: Image.Image) -> Box | None:
     """The part of an object's box that lies in the picture, in pixels; None if there is none."""
-    width, height = picture.size
-    x_scale, y_scale = (width, height) if frame.has_relative_boxes else (1, 1)
+    width, height = map(float, picture.size)
+    x_scale, y_scale = (width, height) if frame.has_relative_boxes else (1.0, 1.0)
     box = Box(
-        max(item.box.left * x_scale, 0),
-        max(item.box.top * y_scale, 0),
+        max(item.box.left * x_scale, 0.0),
+        max(item.box.top * y_scale, 0.0),
         min(item.box.right * x_scale, width),
         min(item.box.bottom * y_scale, height),
     )

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from scripts.ingest import objects, output, scenes
-from scripts.ingest.cutting import Box, Frame, LabelledObject, PictureReturns
+from scripts.ingest.cutting import Box, Frame, LabelledObject, PictureReturns, Scan
 from scripts.ingest.objects import Tally
 from stages.lib import params
 from stages.lib.core.errors import UserError, shortened
@@ -39,7 +39,7 @@ _TOGETHER = 8  # arrays that are read from the database together; more would onl
 
 
 @dataclass(frozen=True)
-class ArrayScan:
+class ArrayScan(Scan):
     """An array field that covers a whole picture, as the database holds it."""
 
     content: object
@@ -227,7 +227,7 @@ def _as_object(detection: dict[str, Any]) -> LabelledObject | None:
     label, box = detection.get("label"), detection.get("bounding_box") or []
     if not label or len(box) != 4 or not all(_is_number(value) for value in box):
         return None
-    left, top, width, height = box
+    left, top, width, height = map(float, box)
     fields = {name: detection[name] for name in _KEPT if _is_number(detection.get(name))}
     return LabelledObject(label, Box(left, top, left + width, top + height), fields)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from scripts.ingest.cutting import Box, LabelledObject, PictureReturns
+from scripts.ingest.cutting import Box, LabelledObject, PictureReturns, Scan
 from scripts.ingest.text_files import read_lines
 from stages.lib.core.errors import UserError, shortened
 
@@ -43,7 +43,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class KittiScan:
+class KittiScan(Scan):
     """The cloud and the calibration of one frame."""
 
     cloud_path: Path

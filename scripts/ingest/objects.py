@@ -65,7 +65,10 @@ def write_objects(
     with decode.started(settings.workers) as pool, output.new_folder(out) as folder:
         for name in ("data", "depth"):
             (folder / name).mkdir(parents=True)
-        work = partial(cut_frames, folder=folder, size=settings.image_size, max_pixels=settings.max_pixels)
+        # Absolute, because processes may have another current folder.
+        work = partial(
+            cut_frames, folder=folder.absolute(), size=settings.image_size, max_pixels=settings.max_pixels
+        )
         results = itertools.chain.from_iterable(decode.mapped(work, _batches(frames), pool))
         groups = _counted(console.track(results, "cutting", num_frames, "frame"), tally)
         first = next(groups, None)

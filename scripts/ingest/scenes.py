@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.ingest.text_files import read_lines
@@ -71,7 +71,7 @@ def assign(
     return {frame: split_of[scene] for frame, scene in scene_of.items()}
 
 
-def by_shares(labels: Mapping[str, set[str]], shares: tuple[float, ...], seed: int) -> dict[str, str]:
+def by_shares(labels: Mapping[str, set[str]], shares: Sequence[float], seed: int) -> dict[str, str]:
     """The split of each scene: by its hash, and stratified by the rarest class in it.
 
     One scene after another goes to the split that lags most behind its share. So each split has its share of the
