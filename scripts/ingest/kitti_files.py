@@ -63,16 +63,22 @@ def project(
     points_m: Float[np.ndarray, "N 3"], calibration: Calibration, width: int, height: int
 ) -> PictureReturns:
     """The points of a cloud (x forward, y left, z up) that lie in a picture of this size in pixels."""
+    to_camera = calibration.rectification @ calibration.velodyne_to_camera
+    to_pixels = calibration.projection[:, :3] @ to_camera
+    to_pixels[:, 3] += calibration.projection[:, 3]
     points_m = points_m[np.isfinite(points_m).all(axis=1)].astype(np.float64)
-    to_camera = calibration.velodyne_to_camera
-    xyz_m = (points_m @ to_camera[:, :3].T + to_camera[:, 3]) @ calibration.rectification.T
-    pixels = xyz_m @ calibration.projection[:, :3].T + calibration.projection[:, 3]
-    ahead = pixels[:, 2] > 0
-    xyz_m, pixels = xyz_m[ahead], pixels[ahead]
-    depth_m = pixels[:, 2]
-    column_px, row_px = pixels[:, 0] / depth_m, pixels[:, 1] / depth_m
+    pixels = _moved(points_m, to_pixels)
+    ahead = pixels[2] > 0
+    points_m, (columns, rows, depth_m) = points_m[ahead], pixels[:, ahead]
+    column_px, row_px = columns / depth_m, rows / depth_m
     inside = (column_px >= 0) & (column_px < width) & (row_px >= 0) & (row_px < height)
-    return PictureReturns(column_px[inside], row_px[inside], depth_m[inside], xyz_m[inside])
+    xyz_m = _moved(points_m[inside], to_camera).T
+    return PictureReturns(column_px[inside], row_px[inside], depth_m[inside], xyz_m)
+
+
+def _moved(points_m: Float[np.ndarray, "N 3"], matrix: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "3 N"]:
+    # Not by @, whose threads would get in the way of the other processes.
+    return np.einsum("ij,nj->in", matrix[:, :3], points_m) + matrix[:, 3:]
 
 
 def read_cloud(path: Path, max_points: int) -> Float[np.ndarray, "N 3"]:
