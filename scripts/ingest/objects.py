@@ -62,7 +62,8 @@ def write_objects(
     Raises:
         UserError: when too few objects can be cut for training and validation.
     """
-    with decode.started(settings.workers) as pool, output.new_folder(out) as folder:
+    # In this order: after Ctrl-C the processes end first, so none writes into a folder that is being deleted.
+    with output.new_folder(out) as folder, decode.started(settings.workers) as pool:
         for name in ("data", "depth"):
             (folder / name).mkdir(parents=True)
         # Absolute, because processes may have another current folder.
