@@ -70,7 +70,7 @@ def write_objects(
         work = partial(
             cut_frames, folder=folder.absolute(), size=settings.image_size, max_pixels=settings.max_pixels
         )
-        results = itertools.chain.from_iterable(decode.mapped(work, _batches(frames), pool))
+        results = itertools.chain.from_iterable(decode.in_order(work, _batches(frames), pool))
         groups = _counted(console.track(results, "cutting", num_frames, "frame"), tally)
         first = next(groups, None)
         if first is None:

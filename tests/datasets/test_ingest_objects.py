@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import kitti
-from support.datasets import fo
+from support.datasets import fo, write_detections
 from support.project import ROOT
 
 from scripts import ingest
@@ -150,18 +150,12 @@ def test_damaged_frames_are_listed_and_drives_are_scenes(
     labels = folder / "label_2/000007.txt"
     first, *rest = labels.read_text().splitlines()
     labels.write_text("\n".join(["Car 0 0 0 5 5 9 9 1 1 1 0 0 9", first.replace("73.25", "nan"), *rest]))
-    # Lines 1 to 4 are drive a, 5 to 12 drives b and c; frames come in reverse order.
-    drives = tmp_path / "mapping/train_mapping.txt"
-    drives.parent.mkdir()
-    drive_of_line = ["a"] * 4 + ["b"] * 4 + ["c"] * 4
-    drives.write_text("".join(f"day {drive} {line:010d}\n" for line, drive in enumerate(drive_of_line)))
-    drives.with_name("train_rand.txt").write_text(",".join(map(str, range(FRAMES, 0, -1))))
+    drives = kitti.write_mapping(tmp_path / "mapping", ["a"] * 4 + ["b"] * 4 + ["c"] * 4)
     ingest_in_process(monkeypatch, tmp_path, "kitti", folder, "out", "--drives", drives)
     groups = read_groups(tmp_path / "out")
     assert {stem[:6] for stem in groups} == {f"{number:06d}" for number in (0, 7, 8, 9, 10, 11)}
-    assert [groups[f"{n:06d}_{last}"]["scene"] for n, last in ((0, "02"), (7, "01"), (11, "02"))] == list(
-        "cba"
-    )
+    drive_of = {stem: group["scene"] for stem, group in groups.items()}
+    assert (drive_of["000000_02"], drive_of["000007_01"], drive_of["000011_02"]) == ("a", "b", "c")
     listed = (tmp_path / "out/left_out.txt").read_text().splitlines()
     expected = [
         f"{folder}: frame 000002: no calib/000002.txt",
@@ -299,39 +293,6 @@ def test_shares_of_scenes_are_stratified_by_the_rarest_class() -> None:
     assert found == scenes.by_shares(dict(reversed(labels.items())), (2.0, 1.0, 1.0), 0)
     other = scenes.by_shares(labels, (0.5, 0.25, 0.25), 1)
     assert found != other and found.keys() == other.keys()
-
-
-def write_detections(folder: Path, *, tags: tuple[str, ...] = ()) -> Path:
-    """Groups with a picture of 80 x 40 pixels, an array of 4 x 20 x 40 on it, and detections left and right."""
-    media = folder.parent / f"{folder.name}-media"
-    media.mkdir(parents=True)
-    dataset = fo.Dataset()
-    dataset.add_group_field("group", default="rgb")
-    for number in range(8):
-        group = fo.Group()
-        path = media / f"picture{number}.png"
-        pixels = np.random.default_rng(number).integers(1, 255, (40, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-        rgb = fo.Sample(str(path), group=group.element("rgb"))
-        rgb["ground_truth"] = fo.Detections(
-            detections=[
-                fo.Detection(label="cat", bounding_box=[0.125, 0.25, 0.25, 0.5], distance_m=7.5, note="x"),
-                fo.Detection(label="dog", bounding_box=[0.625, 0.25, 0.25, 0.5], occlusion=1),
-                fo.Detection(label="dog", bounding_box=[0.125, 0.25, 0.25, 0.5]),  # the cat's crop
-                fo.Detection(label="cat", bounding_box=[1.25, 0.25, 0.25, 0.5]),  # outside
-            ]
-        )
-        array = np.zeros((4, 20, 40), dtype=np.float32)
-        array[:, 10, 10] = (1, 2, 3 + number, 1)
-        array[:, 4, 29] = (-4, 5, 6 + number, 1)
-        scan = fo.Sample(str(path), group=group.element("lidar_img"), xyza=array)
-        for sample in (rgb, scan):
-            sample["scene"] = f"scene{number // 2}"
-            sample.tags = [tags[number % len(tags)]] if tags else []
-        dataset.add_samples([rgb, scan])
-    dataset.export(export_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
-    dataset.delete()
-    return folder
 
 
 def test_detections_of_a_dataset(

@@ -59,3 +59,15 @@ def write_frame(folder: Path, number: int) -> None:
         "Pedestrian 0.50 1 0.1 190.00 40.00 199.00 56.00 1.7 0.5 0.5 7.70 1.00 8.00 0.2",
     ]
     (folder / "label_2" / f"{name}.txt").write_text("\n".join(labels) + "\n")
+
+
+def write_mapping(folder: Path, drive_of_frame: list[str]) -> Path:
+    """Writes the drive of each frame in the development kit's form, with the lines in another order."""
+    folder.mkdir(parents=True)
+    count = len(drive_of_frame)
+    line_of_frame = [(number + 3) % count for number in range(count)]
+    lines = dict(zip(line_of_frame, drive_of_frame, strict=True))
+    text = [f"2011_09_26 {lines[number]} {number:010d}" for number in range(count)]
+    (folder / "train_mapping.txt").write_text("\n".join(text) + "\n")
+    (folder / "train_rand.txt").write_text(",".join(str(line + 1) for line in line_of_frame))
+    return folder / "train_mapping.txt"
