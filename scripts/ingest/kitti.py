@@ -101,9 +101,12 @@ def find_root(folder: Path) -> Path:
 
 def find_frames(folder: Path, left_out: list[str]) -> dict[str, Path]:
     """The picture of each frame that has all its files; frames that miss one are listed as left out."""
-    pictures = {
-        path.stem: path for path in sorted((folder / "image_2").iterdir()) if path.suffix.lower() in _PICTURES
-    }
+    pictures: dict[str, Path] = {}
+    for path in sorted((folder / "image_2").iterdir()):
+        if path.suffix.lower() in _PICTURES:
+            first = pictures.setdefault(path.stem, path)
+            if first != path:
+                left_out.append(f"{path}: {first.name} is the picture of this frame")
     others = (("velodyne", ".bin"), ("calib", ".txt"), ("label_2", ".txt"))
     found = {
         name: {path.stem for path in (folder / name).iterdir() if path.suffix == suffix}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -91,4 +92,4 @@ def next_command(out: Path, dataset: Dataset, others: dict[str, object] | None =
             current = getattr(current, name)
         if current != value:
             options.append(f"dataset.{key}={value}")
-    return f"dvc exp run {' '.join(f'-S {option}' for option in options)} headline report"
+    return f"dvc exp run {' '.join(f'-S {shlex.quote(option)}' for option in options)} headline report"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -106,28 +106,29 @@ def _make_reproducible(folder: Path, name: str, seed: int) -> None:
     metadata.write_text(json.dumps(content))
     samples = folder / "samples.json"
     unfinished = samples.with_suffix(".tmp")
-    with samples.open() as source, unfinished.open("w") as target:
+    with unfinished.open("w") as target:
         target.write(_SAMPLES_START)
-        for number, sample in enumerate(_read_samples(source)):
+        for number, sample in enumerate(_read_samples(samples)):
             target.write((", " if number else "") + json.dumps(rewritten(sample)))
         target.write("]}")
     unfinished.replace(samples)
 
 
-def _read_samples(source: TextIO) -> Iterator[Any]:
+def _read_samples(path: Path) -> Iterator[Any]:
     """The samples in FiftyOne's samples.json one by one: those of a large dataset would need too much memory."""
     decoder = json.JSONDecoder()
-    text, position = source.read(_CHUNK), len(_SAMPLES_START)
-    if not text.startswith(_SAMPLES_START):
-        raise ValueError("FiftyOne has written samples.json in an unknown form")
-    while text[position:] != "]}":
-        position += text.startswith(",", position)
-        try:
-            sample, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError:
-            more = source.read(_CHUNK)
-            if not more:
-                raise
-            text, position = text[position:] + more, 0
-            continue
-        yield sample
+    with path.open() as source:
+        text, position = source.read(_CHUNK), len(_SAMPLES_START)
+        if not text.startswith(_SAMPLES_START):
+            raise ValueError("FiftyOne has written samples.json in an unknown form")
+        while text[position:] != "]}":
+            position += text.startswith(",", position)
+            try:
+                sample, position = decoder.raw_decode(text, position)
+            except json.JSONDecodeError:
+                more = source.read(_CHUNK)
+                if not more:
+                    raise
+                text, position = text[position:] + more, 0
+                continue
+            yield sample
