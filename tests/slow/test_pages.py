@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pypcd4 import PointCloud
-from support.datasets import range_image, stored_as, to_xyz, write_dataset, write_raw
+from support import kitti
+from support.datasets import range_image, stored_as, to_xyz, write_dataset, write_detections, write_raw
 from support.processes import end, start, work_off_queue
 from support.project import ROOT, Project, committed
 
@@ -24,7 +25,7 @@ README = ROOT / "README.md"
 # Every page with commands, in the order in which the test runs them; a file and a text in it that show that they ran.
 PAGES = {
     "README.md": ("reports/report.md", "Intermediate Fusion (Minimum)"),
-    "docs/own-data.md": ("data/tensors/manifest.json", '"source": "data/clouds"'),
+    "docs/own-data.md": ("data/tensors/manifest.json", '"source": "data/pairs"'),
     "docs/experiments.md": ("reports/notebook/report.md", "make notebook"),
     "docs/statistics.md": ("models/rgb/seed-52.json", '"seed": 52'),
     "docs/larger.md": ("reports/timing/train-rgb.json", '"backend": "dask"'),
@@ -79,6 +80,9 @@ def write_data(project: Project) -> None:
     write_dataset(project.path("data/ranges"), change=stored_as("range_m", lambda image: image), info=info)
     write_dataset(project.path("data/files"), write_scan=write_range, info=info)
     write_raw(project.path("raw"), {"cubes": range(12), "spheres": range(12)})
+    kitti.write_kitti(project.path("kitti"), 12)
+    kitti.write_mapping(project.path("kitti/mapping"), [f"drive{number // 2}" for number in range(12)])
+    write_detections(project.path("data/frames"))
     for split, count in {"train": 6, "validation": 3, "test": 3}.items():
         for label in ("car", "truck"):
             folder = project.path(f"my/{split}/{label}")

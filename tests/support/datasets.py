@@ -76,6 +76,39 @@ def write_dataset(
     return folder
 
 
+def write_detections(folder: Path, *, tags: tuple[str, ...] = ()) -> Path:
+    """Groups with a picture of 80 x 40 pixels, an array of 4 x 20 x 40 on it, and detections left and right."""
+    media = folder.parent / f"{folder.name}-media"
+    media.mkdir(parents=True)
+    dataset = fo.Dataset()
+    dataset.add_group_field("group", default="rgb")
+    for number in range(8):
+        group = fo.Group()
+        path = media / f"picture{number}.png"
+        pixels = np.random.default_rng(number).integers(1, 255, (40, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        rgb = fo.Sample(str(path), group=group.element("rgb"))
+        rgb["ground_truth"] = fo.Detections(
+            detections=[
+                fo.Detection(label="cat", bounding_box=[0.125, 0.25, 0.25, 0.5], distance_m=7.5, note="x"),
+                fo.Detection(label="dog", bounding_box=[0.625, 0.25, 0.25, 0.5], occlusion=1),
+                fo.Detection(label="dog", bounding_box=[0.125, 0.25, 0.25, 0.5]),  # the cat's crop
+                fo.Detection(label="cat", bounding_box=[1.25, 0.25, 0.25, 0.5]),  # outside
+            ]
+        )
+        array = np.zeros((4, 20, 40), dtype=np.float32)
+        array[:, 10, 10] = (1, 2, 3 + number, 1)
+        array[:, 4, 29] = (-4, 5, 6 + number, 1)
+        scan = fo.Sample(str(path), group=group.element("lidar_img"), xyza=array)
+        for sample in (rgb, scan):
+            sample["scene"] = f"scene{number // 2}"
+            sample.tags = [tags[number % len(tags)]] if tags else []
+        dataset.add_samples([rgb, scan])
+    dataset.export(export_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
+    dataset.delete()
+    return folder
+
+
 def write_raw(folder: Path, names: dict[str, range], nested: tuple[str, ...] = ()) -> Path:
     """Writes raw folders as the course's: cubes/rgb/0000.png, cubes/lidar/0000.npy, cubes/azimuth.npy, ..."""
     rng = np.random.default_rng(0)

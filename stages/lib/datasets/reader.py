@@ -258,8 +258,18 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
     Raises:
         UserError: when the folder is missing, is not a FiftyOneDataset or does not match the settings.
     """
-    folder = Path(settings.path)
-    require_dataset_folder(folder)
+    require_dataset_folder(Path(settings.path))
+    with loaded(Path(settings.path)) as dataset:
+        yield GroupReader(dataset, settings, checks)
+
+
+@contextmanager
+def loaded(folder: Path) -> Iterator[Any]:
+    """The `fo.Dataset` of a FiftyOneDataset folder; it is deleted from the database when the context ends.
+
+    Raises:
+        UserError: when FiftyOne cannot load it.
+    """
     fo = database.connect()
     try:
         with console.timed(f"importing {folder} into FiftyOne"):
@@ -271,7 +281,7 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
     except Exception as error:  # FiftyOne passes on the errors of many parsers
         raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
     try:
-        yield GroupReader(dataset, settings, checks)
+        yield dataset
     finally:
         dataset.delete()
 

@@ -7,13 +7,16 @@ import json
 import random
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.lib.datasets import database
+
+_SAMPLES_START = '{"samples": ['
+_CHUNK = 2**20  # characters of samples.json that are read together
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class NewGroup:
     split: str
     files: dict[str, Path]  # media file by slice
     raster: np.ndarray  # 4 x H x W, stored in the field `xyza` of slice `lidar_img`
+    fields: dict[str, Any] = field(default_factory=dict)  # more fields of the samples, by name
 
 
 def write(
@@ -65,6 +69,7 @@ def _samples(group: NewGroup) -> Iterator[Any]:
             group=membership.element(slice_name),
             ground_truth=fo.Classification(label=group.label),
             scene=group.scene,
+            **group.fields,
         )
         if slice_name == "lidar_img":
             sample["xyza"] = group.raster
@@ -92,12 +97,38 @@ def _make_reproducible(folder: Path, name: str, seed: int) -> None:
             for key, item in value.items()
         }
 
-    for file in ("metadata.json", "samples.json"):
-        path = folder / file
-        content = rewritten(json.loads(path.read_text()))
-        if file == "metadata.json":
-            content |= {"name": name, "slug": re.sub(r"[^a-z0-9]+", "-", name.lower())}
-            # FiftyOne keeps its fields in a set, whose order differs between processes.
-            content["sample_fields"].sort(key=lambda field: field["name"])
-            content["sample_collection_name"] = f"samples.{content['_id']['$oid']}"
-        path.write_text(json.dumps(content))
+    metadata = folder / "metadata.json"
+    content = rewritten(json.loads(metadata.read_text()))
+    content |= {"name": name, "slug": re.sub(r"[^a-z0-9]+", "-", name.lower())}
+    # FiftyOne keeps its fields in a set, whose order differs between processes.
+    content["sample_fields"].sort(key=lambda field: field["name"])
+    content["sample_collection_name"] = f"samples.{content['_id']['$oid']}"
+    metadata.write_text(json.dumps(content))
+    samples = folder / "samples.json"
+    unfinished = samples.with_suffix(".tmp")
+    with unfinished.open("w") as target:
+        target.write(_SAMPLES_START)
+        for number, sample in enumerate(_read_samples(samples)):
+            target.write((", " if number else "") + json.dumps(rewritten(sample)))
+        target.write("]}")
+    unfinished.replace(samples)
+
+
+def _read_samples(path: Path) -> Iterator[Any]:
+    """The samples in FiftyOne's samples.json one by one: those of a large dataset would need too much memory."""
+    decoder = json.JSONDecoder()
+    with path.open() as source:
+        text, position = source.read(_CHUNK), len(_SAMPLES_START)
+        if not text.startswith(_SAMPLES_START):
+            raise ValueError("FiftyOne has written samples.json in an unknown form")
+        while text[position:] != "]}":
+            position += text.startswith(",", position)
+            try:
+                sample, position = decoder.raw_decode(text, position)
+            except json.JSONDecodeError:
+                more = source.read(_CHUNK)
+                if not more:
+                    raise
+                text, position = text[position:] + more, 0
+                continue
+            yield sample

@@ -165,7 +165,7 @@ def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
 
 def count_channels(paths: list[str], size: int, max_pixels: int, pool: Pool) -> int:
     """Colour channels of the first readable image; 3 if none is readable."""
-    return next(_map(partial(_count_channels, size=size, max_pixels=max_pixels), [paths], pool))
+    return next(in_order(partial(_count_channels, size=size, max_pixels=max_pixels), [paths], pool))
 
 
 def _count_channels(paths: list[str], size: int, max_pixels: int) -> int:
@@ -185,13 +185,13 @@ def write_shards(
     Args:
         shards: the file of each shard, and the jobs of its groups.
     """
-    return _map(partial(_write_shard, settings=settings), shards, pool)
+    return in_order(partial(_write_shard, settings=settings), shards, pool)
 
 
 def fit_view(clouds: list[str], max_pixels: int, max_range_m: float, pool: Pool) -> FieldOfView | None:
     """The smallest field of view that contains the points of all these clouds, without the unreadable ones."""
     batches = [clouds[start : start + _CLOUDS] for start in range(0, len(clouds), _CLOUDS)]
-    found = _map(partial(_views, max_pixels=max_pixels, max_range_m=max_range_m), batches, pool)
+    found = in_order(partial(_views, max_pixels=max_pixels, max_range_m=max_range_m), batches, pool)
     views = [view for batch in found for view in batch]
     if not views:
         return None
@@ -203,7 +203,7 @@ def fit_view(clouds: list[str], max_pixels: int, max_range_m: float, pool: Pool)
     )
 
 
-def _map(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -> Iterator[T]:
+def in_order(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -> Iterator[T]:
     """Results of `work` on each batch, in order; the pool's processes are only a few batches ahead of the reader.
 
     Raises:

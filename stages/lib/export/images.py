@@ -46,6 +46,22 @@ def read_image(path: Path | str, size: int, max_pixels: int) -> SquareImage:
     Raises:
         UserError: when the file is missing, is no PNG or JPEG, is damaged, or is too large.
     """
+    image, sixteen_bits = read_whole(path, max_pixels)
+    digest = None
+    if sixteen_bits is not None:
+        digest = digest_of(sixteen_bits)
+    elif image.size != (size, size):
+        digest = digest_of(np.asarray(image))
+    if image.size != (size, size):
+        image = _fitted(image, size)
+    return SquareImage(np.moveaxis(np.atleast_3d(np.asarray(image)), -1, 0), digest)
+
+
+def read_whole(path: Path | str, max_pixels: int) -> tuple[Image.Image, np.ndarray | None]:
+    """The image of a file in its own size (mode L, RGB or RGBA), and its values if these have 16 bits.
+
+    Raises as `read_image` does.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path}: not a regular file")
@@ -66,14 +82,7 @@ def read_image(path: Path | str, size: int, max_pixels: int) -> SquareImage:
         raise UserError(f"{path}: more pixels than export.max_pixels ({max_pixels:,})") from None
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         raise UserError(f"{path}: unreadable image, or neither PNG nor JPEG ({first_line(error)})") from None
-    digest = None
-    if sixteen_bits is not None:
-        digest = digest_of(sixteen_bits)
-    elif image.size != (size, size):
-        digest = digest_of(np.asarray(image))
-    if image.size != (size, size):
-        image = _fitted(image, size)
-    return SquareImage(np.moveaxis(np.atleast_3d(np.asarray(image)), -1, 0), digest)
+    return image, sixteen_bits
 
 
 def _eight_bits(file: Image.Image, path: Path | str) -> Image.Image:

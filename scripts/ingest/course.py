@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from scripts.ingest import output
 from stages.lib import params
 from stages.lib.core import console
 from stages.lib.core.errors import UserError
-from stages.lib.core.names import SENSORS, SPLITS
+from stages.lib.core.names import SENSORS
 from stages.lib.datasets import splits
 from stages.lib.datasets.writer import NewGroup, write
 from stages.lib.export import images
@@ -31,14 +31,11 @@ from stages.lib.lidar import depth_image, formats, readers
 from stages.lib.lidar.formats import Angles
 from stages.lib.params import Params
 
-LEFT_OUT = "left_out.txt"
-
 _IMAGES = (".png", ".jpg", ".jpeg")
 _SCANS = (".npy",)
 _ANGLES = ("azimuth", "zenith")
 # Shares of the scenes, at least one scene each; all others are for training.
 _SHARES = {"test": 0.15, "validation": 0.15}
-_MOST_LINES = 50  # about files that are left out, on the terminal; left_out.txt lists all
 
 
 @dataclass(frozen=True)
@@ -54,17 +51,15 @@ class Pair:
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
-        raise UserError("usage: python -m scripts.ingest RAW OUT")
+        raise UserError(
+            "usage: python -m scripts.ingest RAW OUT, or with kitti FOLDER OUT or detections FOLDER OUT instead"
+        )
     raw, out = map(Path, arguments)
-    if out.exists():
-        raise UserError(f"{out}: exists already; name a new folder")
+    output.require_new(out)
     settings = params.load()
     pairs, left_out = find_pairs(raw, settings.export.max_pixels)
     split_of = assign_splits(pairs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name first: a folder with its final name is complete.
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        folder = Path(scratch) / "dataset"
+    with output.new_folder(out) as folder:
         counts = Counter[tuple[str, str]]()
         groups = convert(pairs, split_of, folder, settings, left_out, counts)
         first = next(groups, None)
@@ -72,20 +67,10 @@ def main(arguments: Sequence[str]) -> None:
             raise UserError(f"{raw}: no pair is readable; the first one: {left_out[0]}")
         shown = console.track(itertools.chain([first], groups), "converting", len(pairs), "pair")
         write(folder, out.name, shown, seed=0, info=angles_by_class(pairs))
-        require_usable(counts, raw)
-        (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))
-        folder.rename(out)
-    print_summary(out, left_out, counts)
-
-
-def require_usable(counts: Counter[tuple[str, str]], raw: Path) -> None:
-    """Raises UserError unless two classes have training groups and there is a validation group."""
-    learned = sorted(label for label, split in counts if split == "train")
-    if len(learned) < 2 or not any(split == "validation" for _, split in counts):
-        raise UserError(
-            f"{raw}: too few pairs for three splits of two classes: {sum(counts.values())} in all, "
-            f"training groups in {', '.join(learned) or 'no class'}"
-        )
+        output.require_usable(counts, raw)
+        output.write_left_out(folder, left_out)
+    output.print_summary(out, left_out, counts, "files")
+    print(f"wrote {out}; next: dvc exp run -S dataset.path={out} headline report")
 
 
 def find_pairs(raw: Path, max_pixels: int) -> tuple[list[Pair], list[str]]:
@@ -233,19 +218,3 @@ def angles_by_class(pairs: list[Pair]) -> dict[str, list[float]]:
         info[f"azimuth_{pair.label}"] = pair.angles.azimuth_rad.tolist()
         info[f"zenith_{pair.label}"] = pair.angles.zenith_rad.tolist()
     return info
-
-
-def print_summary(out: Path, left_out: list[str], counts: Counter[tuple[str, str]]) -> None:
-    for line in left_out[:_MOST_LINES]:
-        print(f"left out: {line}")
-    if len(left_out) > _MOST_LINES:
-        print(f"left out: {len(left_out) - _MOST_LINES:,} more")
-    for split in SPLITS:
-        told = ", ".join(f"{count:,} {label}" for (label, of), count in counts.items() if of == split)
-        print(f"{split}: {told or 'none'}")
-    print(f"left out: {len(left_out):,} files in all, listed in {out / LEFT_OUT}")
-    print(f"wrote {out}; next: dvc exp run -S dataset.path={out} headline report")
-
-
-if __name__ == "__main__":
-    console.run(main)
