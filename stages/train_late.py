@@ -18,7 +18,6 @@ from stages.lib.models import checkpoints, devices
 from stages.lib.models.architecture import Architecture
 from stages.lib.tensors import manifest as manifests
 from stages.lib.training.late import TrainedNets, train_late_seed
-from stages.lib.training.settings import train_config
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,11 +29,6 @@ def main(arguments: Sequence[str]) -> None:
     sizes = Architecture.from_settings(manifest, settings.network)
     if not spec.has_frozen_nets:
         devices.warn_if_slow(settings.train.precision, devices.choose(settings.train.device))
-    elif train_config(settings.train, spec).augment.is_on:
-        console.report_line(
-            f"{name}: augmentation is on, so the frozen networks see other inputs in each epoch: "
-            "their logits are computed in each epoch instead of once"
-        )
     nets = TrainedNets(spec, sizes, manifest, manifests.FOLDER.absolute(), checkpoints.MODELS.absolute())
     training.run(
         spec,

@@ -171,6 +171,7 @@ class Network:
 @_group
 class LateHead:
     epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
     learning_rate: Positive
 
 
@@ -184,13 +185,16 @@ class Augment:
 @_group
 class Train:
     epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
     batch_size: Count
     learning_rate: Positive
     schedule: Literal["constant", "cosine", "one-cycle"]
     weight_decay: NotNegative
     clip_norm: Positive | None
     patience: Count | None
+    subsample: Annotated[float, Field(gt=0, le=1)]
     class_weights: Literal["none", "balanced"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augment: Augment
     late: LateHead
     precision: Literal["float32", "bfloat16"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts import fusion_docs
-from stages.lib import fusions
+from stages.lib import fusions, params
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import cost
@@ -575,16 +575,13 @@ def test_exclusive_or_needs_both_sensors(name: str) -> None:
 def test_a_fusion_without_weights_has_one_epoch(tmp_path: Path) -> None:
     """Its losses are computed once, and its weights are an empty file."""
     from stages.lib.training import loop, resume
-    from stages.lib.training.augmentation import Augmentation
     from stages.lib.training.inputs import CachedLogits
-    from stages.lib.training.settings import TrainConfig
+    from stages.lib.training.settings import train_config
 
     head = fusions.load("late_mean")(1, 10)
     logits = torch.tensor([[2.0], [-2.0]])
-    part = CachedLogits(logits, logits, torch.tensor([1, 0]))
-    config = TrainConfig(
-        5, 2, 0.1, "constant", 0.0, None, None, "none", Augmentation("none", 0, 0.0), "float32"
-    )
+    part = CachedLogits(logits, logits, torch.tensor([1, 0]), (torch.zeros(1), torch.zeros(1)))
+    config = train_config(params.load().train, fusions.spec("late_mean"))
     state = loop.fit(
         head, part, part, config=config, seed=0, device=torch.device("cpu"), on_epoch=lambda state: None
     )

@@ -12,6 +12,7 @@ from stages.lib.training import augmentation
 from stages.lib.training.augmentation import Augmentation, AugmentationDraws
 
 BLACK = torch.tensor([-1.0, -2.0, -3.0])
+ABSENT = (BLACK[:, None, None], torch.zeros(4, 1, 1))
 
 
 def draws(**values: list[int] | list[bool]) -> AugmentationDraws:
@@ -42,14 +43,14 @@ def sample(count: int = 2) -> tuple[Tensor, Tensor]:
 
 def test_no_draws_change_nothing() -> None:
     rgb, lidar = sample()
-    new_rgb, new_lidar = augmentation.apply(rgb, lidar, draws(shift_down=[0, 0]), BLACK)
+    new_rgb, new_lidar = augmentation.apply((rgb, lidar), draws(shift_down=[0, 0]), ABSENT)
     assert torch.equal(new_rgb, rgb) and torch.equal(new_lidar, lidar)
 
 
 @pytest.mark.parametrize(("name", "axis"), [("flip_horizontal", -1), ("flip_vertical", -2)])
 def test_flips_mirror_both_sensors_and_the_points(name: str, axis: int) -> None:
     rgb, lidar = sample()
-    new_rgb, new_lidar = augmentation.apply(rgb, lidar, draws(**{name: [True, False]}), BLACK)
+    new_rgb, new_lidar = augmentation.apply((rgb, lidar), draws(**{name: [True, False]}), ABSENT)
     assert torch.equal(new_rgb[0], rgb[0].flip(axis)) and torch.equal(new_rgb[1], rgb[1])
     # A symmetric scene stays the same, coordinates included.
     assert torch.equal(new_lidar, lidar)
@@ -57,7 +58,9 @@ def test_flips_mirror_both_sensors_and_the_points(name: str, axis: int) -> None:
 
 def test_shifts_move_both_sensors_alike() -> None:
     rgb, lidar = sample()
-    new_rgb, new_lidar = augmentation.apply(rgb, lidar, draws(shift_down=[1, 0], shift_right=[-2, 0]), BLACK)
+    new_rgb, new_lidar = augmentation.apply(
+        (rgb, lidar), draws(shift_down=[1, 0], shift_right=[-2, 0]), ABSENT
+    )
     assert torch.equal(new_rgb[0, :, 1:, :2], rgb[0, :, :3, 2:])
     assert torch.equal(new_lidar[0, :, 1:, :2], lidar[0, :, :3, 2:])
     assert (new_rgb[0, :, 0] == BLACK[:, None]).all() and (new_rgb[0, :, :, 2:] == BLACK[:, None, None]).all()
@@ -68,7 +71,7 @@ def test_shifts_move_both_sensors_alike() -> None:
 def test_a_dropped_sensor_is_black_or_empty() -> None:
     rgb, lidar = sample()
     dropped = draws(drop_rgb=[True, False], drop_lidar=[False, True])
-    new_rgb, new_lidar = augmentation.apply(rgb, lidar, dropped, BLACK)
+    new_rgb, new_lidar = augmentation.apply((rgb, lidar), dropped, ABSENT)
     assert (new_rgb[0] == BLACK[:, None, None]).all() and torch.equal(new_rgb[1], rgb[1])
     assert torch.equal(new_lidar[0], lidar[0]) and not new_lidar[1].any()
 

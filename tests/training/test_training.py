@@ -18,26 +18,31 @@ from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.models import devices, inference, networks
 from stages.lib.models.architecture import Architecture
-from stages.lib.training import loop, parallel
+from stages.lib.tensors.groups import CachedGroup
+from stages.lib.training import augmentation, loop, parallel, subsample
 from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.inputs import CachedLogits
-from stages.lib.training.losses import class_weights, losses
+from stages.lib.training.losses import class_weights, losses, smoothed_losses
 from stages.lib.training.resume import Scratch
 from stages.lib.training.schedule import learning_rate_at
 from stages.lib.training.settings import TrainConfig
 from stages.lib.training.state import TrainState
+from stages.lib.training.subsample import Subsample
 
 CPU = torch.device("cpu")
 SIZES = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
 CONFIG = TrainConfig(
     epochs=3,
+    min_steps=0,
     batch_size=4,
     learning_rate=0.01,
     schedule="one-cycle",
     weight_decay=0.0,
     clip_norm=None,
     patience=None,
+    subsample=1.0,
     class_weights="none",
+    label_smoothing=0.0,
     augment=Augmentation("none", 0, 0.0),
     precision="float32",
 )
@@ -63,8 +68,8 @@ class RandomInputs:
         self.batches.append(list(indices))
         return self._rgb[list(indices)], self._lidar[list(indices)]
 
-    def black(self) -> Tensor:
-        return torch.zeros(4)
+    def absent(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(4, 1, 1), torch.zeros(4, 1, 1)
 
 
 def trained(
@@ -150,7 +155,10 @@ def test_best_epoch_is_kept() -> None:
 def test_losses_are_means_per_sample() -> None:
     """A mean of batch means would give the last, short batch too much weight."""
     inputs = CachedLogits(
-        torch.zeros(5, 1), torch.tensor([[0.0], [0.0], [0.0], [0.0], [5.0]]), torch.zeros(5, dtype=int)
+        torch.zeros(5, 1),
+        torch.tensor([[0.0], [0.0], [0.0], [0.0], [5.0]]),
+        torch.zeros(5, dtype=int),
+        (torch.zeros(1), torch.zeros(1)),
     )
 
     class Second(nn.Module):
@@ -253,6 +261,7 @@ def test_each_part_of_the_config_matters() -> None:
     for change in (
         {"weight_decay": 0.5},
         {"clip_norm": 0.001},
+        {"label_smoothing": 0.2},
         {"schedule": "cosine"},
         {"augment": Augmentation("horizontal", 0, 0.0)},
         {"augment": Augmentation("none", 2, 0.0)},
@@ -278,6 +287,89 @@ def test_without_decay_it_is_adam() -> None:
     state = trained(3, config)
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, state.best[name]), name
+
+
+def test_a_small_split_gets_more_epochs() -> None:
+    """10 samples are 3 steps: 20 steps take 7 epochs, and the schedule covers them all."""
+    config = replace(CONFIG, min_steps=20)
+    state = trained(3, config)
+    assert len(state.history) == 7
+    assert state.history[0].learning_rate > state.history[-1].learning_rate > 0
+    assert_same(state, trained(3, replace(CONFIG, epochs=7)))
+    assert [config.num_epochs(samples) for samples in (10, 26, 27, 1000)] == [7, 3, 3, 3]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_label_smoothing(classes: int) -> None:
+    """Equal to PyTorch's, which takes one logit per class."""
+    labels = torch.tensor([1, 0, 1])
+    logits = torch.tensor([[-3.0], [0.5], [8.0]]) if classes == 2 else torch.randn(3, 3)
+    both = torch.cat([torch.zeros(3, 1), logits], dim=1) if classes == 2 else logits
+    expected = F.cross_entropy(both, labels, label_smoothing=0.2, reduction="none")
+    torch.testing.assert_close(smoothed_losses(logits, labels, 0.2), expected)
+    assert torch.equal(smoothed_losses(logits, labels, 0.0), losses(logits, labels))
+
+
+def test_the_recorded_losses_are_not_smoothed() -> None:
+    """One step: the loss is computed before the weights change, so it is that of training without smoothing."""
+    config = replace(CONFIG, epochs=1, batch_size=10)
+    plain, smoothed = trained(3, config), trained(3, replace(config, label_smoothing=0.3))
+    assert plain.history[0].train_loss == smoothed.history[0].train_loss
+    assert plain.history[0].valid_loss != smoothed.history[0].valid_loss
+
+
+def test_classes_without_training_samples_do_not_choose_the_epoch() -> None:
+    """Their loss only says how sure the network is of the classes that it knows."""
+    three = replace(SIZES, num_logits=3)
+    train, validation = RandomInputs(1), RandomInputs(2)
+    validation.labels = torch.tensor([2, 2, 2, 2, 2, 0, 1, 0, 1, 0])
+    network = loop.seeded_build(lambda: networks.build("rgb", three), 3)
+    state = loop.fit(
+        network, train, validation, config=CONFIG, seed=3, device=CPU, on_epoch=lambda state: None
+    )
+    logits = inference.predict(network, validation, 4, CPU)
+    assert state.history[-1].valid_loss == pytest.approx(
+        mean_loss(logits[5:], validation.labels[5:]), abs=1e-6
+    )
+
+
+def test_subsample() -> None:
+    """Whole scenes, the same share of each stratum of classes, nested, by the seed alone."""
+    scenes = [("twins", 0), ("twins", 1), ("single", 0)]
+    groups = [
+        CachedGroup("train", f"{kind}-{number}-{label}", f"{kind}-{number}", label, 9, 20.0)
+        for number in range(20)
+        for kind, label in scenes
+    ]
+    whole, half, quarter = (subsample.draw(groups, share, seed=51) for share in (1.0, 0.5, 0.25))
+    assert whole == list(range(60))
+    assert set(quarter) < set(half) and (len(half), len(quarter)) == (30, 15)
+    drawn = [groups[position].scene for position in half]
+    assert all(drawn.count(scene) == (2 if scene.startswith("twins") else 1) for scene in drawn)
+    assert subsample.draw(groups, 0.5, seed=51) == half != subsample.draw(groups, 0.5, seed=52)
+    assert len({groups[position].label for position in subsample.draw(groups, 0.001, seed=51)}) == 2
+
+
+def test_training_on_a_subsample() -> None:
+    """It sees these samples and no others, in the order of its seed."""
+    inputs = RandomInputs(1)
+    part = Subsample(inputs, [1, 4, 6, 7])
+    assert part.labels.tolist() == [1, 0, 0, 1] and len(part) == 4
+    network = loop.seeded_build(lambda: networks.build("rgb", SIZES), 3)
+    loop.fit(network, part, RandomInputs(2), config=CONFIG, seed=3, device=CPU, on_epoch=lambda state: None)
+    assert {index for batch in inputs.batches for index in batch} == {1, 4, 6, 7}
+    assert sum(map(len, inputs.batches)) == CONFIG.epochs * 4
+
+
+def test_dropping_a_sensor_from_cached_logits() -> None:
+    """A dropped sample gets the logits of the missing sensor; flips and shifts do not apply."""
+    absent = (torch.tensor([7.0]), torch.tensor([-7.0]))
+    logits = CachedLogits(torch.ones(64, 1), torch.full((64, 1), 2.0), torch.zeros(64, dtype=int), absent)
+    draws = augmentation.draw(Augmentation("none", 0, 0.5), 64, torch.Generator().manual_seed(0))
+    rgb, lidar = augmentation.apply(logits.batch(range(64)), draws, logits.absent())
+    assert torch.equal(rgb[:, 0] == 7, draws.drop_rgb) and torch.equal(lidar[:, 0] == -7, draws.drop_lidar)
+    assert (rgb[~draws.drop_rgb] == 1).all() and (lidar[~draws.drop_lidar] == 2).all()
+    assert 10 < int((draws.drop_rgb | draws.drop_lidar).sum()) < 54
 
 
 def test_patience() -> None:

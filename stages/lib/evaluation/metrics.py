@@ -29,6 +29,9 @@ class Metrics:
     ece: float  # expected calibration error, of the predicted class
 
 
+# In place of the logarithm of a share of zero: larger than any logit.
+_NEVER = 1e9
+
 # Equal-mass bins of the calibration error: with equal widths, confident models leave most bins empty.
 _CALIBRATION_BINS = 15
 
@@ -57,12 +60,14 @@ def weighed(
     """Logits whose most probable class is that of p(class) / share of the class.
 
     Balanced accuracy weighs all classes alike, so its decisions must, too: on classes of 15:1 the most probable class
-    is always the common one, even for a model that ranks the samples well.
+    is always the common one, even for a model that ranks the samples well. A class without share could not be
+    learned and is never the most probable one.
 
     Args:
-        shares: of each class in the training split; all above 0.
+        shares: of each class in the training split.
     """
-    log_shares = np.log(shares)
+    log_shares = np.full(len(shares), _NEVER)
+    np.log(shares, out=log_shares, where=shares > 0)
     return logits - (log_shares[1:] - log_shares[:1] if logits.shape[-1] == 1 else log_shares)
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 
 import safetensors.torch
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from stages.lib.core.errors import UserError
 from stages.lib.models import architecture, networks
@@ -49,6 +52,21 @@ def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODEL
 
 def weights_path(models: Path, name: str, seed: int) -> Path:
     return models / name / f"seed-{seed}.safetensors"
+
+
+def save_weights(weights: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes the weights of one network and one seed.
+
+    Raises:
+        OSError: when the file cannot be written; the library's own error hides this class.
+    """
+    try:
+        safetensors.torch.save_file(weights, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def weights_digest(name: str, seed: int) -> str:

@@ -25,7 +25,9 @@ class Inputs(Protocol):
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
 
-    def black(self) -> Tensor: ...
+    def absent(self) -> tuple[Tensor, Tensor]:
+        """What a network sees of each sensor where it is missing, in a shape that broadcasts over a batch."""
+        ...
 
 
 @torch.no_grad()

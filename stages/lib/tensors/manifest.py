@@ -57,9 +57,8 @@ class Manifest:
 
     @property
     def class_shares(self) -> Float[np.ndarray, "L"]:
-        """Share of each class in the training split; a class that is absent counts as half a group."""
+        """Share of each class in the training split; 0 for a class that is absent there."""
         counts = np.array([self.counts["train"][name] for name in self.classes])
-        counts = np.maximum(counts, 0.5)
         return counts / counts.sum()
 
     def splits(self) -> list[str]:

@@ -88,10 +88,11 @@ class Split:
             data = _centered(data)
         return _standardized(data, *self._scales[sensor])
 
-    def black(self) -> Float[Tensor, "C"]:
-        """The network input of a black pixel. (The network input of a scan without returns is zero everywhere.)"""
+    def absent(self) -> tuple[Float[Tensor, "C 1 1"], Float[Tensor, "4 1 1"]]:
+        """The network inputs of a black pixel and of a cell without return."""
         mean, std = self._scales["rgb"]
-        return -mean / std if self._normalized else torch.zeros_like(mean)
+        black = -mean / std if self._normalized else torch.zeros_like(mean)
+        return black[:, None, None], torch.zeros(4, 1, 1, device=mean.device)
 
 
 def _centered(rasters: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:

@@ -9,8 +9,10 @@ from stages.lib.fusions import ModelSpec
 from stages.lib.models import architecture, devices
 from stages.lib.models.architecture import Architecture
 from stages.lib.params import Params
+from stages.lib.tensors import groups
+from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
-from stages.lib.training import outputs, parallel, resume
+from stages.lib.training import outputs, parallel, resume, subsample
 from stages.lib.training.settings import compute_config, train_config
 from stages.lib.training.state import TrainState
 
@@ -26,8 +28,8 @@ def run(
     """Trains a model once per seed and writes its weights, their metadata, its history and its timing.
 
     Args:
-        job: trains one seed; called with `config`, `compute`, `scratch`, `seed` and `on_progress`, see
-            `seed.train_seed`.
+        job: trains one seed; called with `config`, `compute`, `scratch`, `seed`, `on_progress` and, where seeds
+            see a part of the training split, `positions`; see `seed.train_seed`.
         inputs: by seed, a digest of the training inputs other than the tensor cache.
 
     Raises:
@@ -41,6 +43,9 @@ def run(
     )
     workers = parallel.choose_workers(settings.train, len(settings.seeds), device)
     job = partial(job, config=config, compute=compute, scratch=scratch)
+    if config.subsample < 1:
+        train_groups = groups.read(manifests.FOLDER, "train")
+        job = partial(job, positions=partial(subsample.draw, train_groups, config.subsample))
     states = parallel.train(spec.name, job, settings.seeds, workers)
     outputs.write(
         spec.name,

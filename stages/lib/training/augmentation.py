@@ -64,30 +64,36 @@ def draw(augmentation: Augmentation, num_samples: int, generator: torch.Generato
 
 
 def apply(
-    rgb: Float[Tensor, "B C S S"],
-    lidar: Float[Tensor, "B 4 S S"],
+    inputs: tuple[Float[Tensor, "B ..."], Float[Tensor, "B ..."]],
     draws: AugmentationDraws,
-    black: Float[Tensor, "C"],
-) -> tuple[Float[Tensor, "B C S S"], Float[Tensor, "B 4 S S"]]:
-    """Both sensors' inputs after the draws of their samples.
+    absent: tuple[Float[Tensor, "..."], Float[Tensor, "..."]],
+) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B ..."]]:
+    """Both sensors' inputs after the draws of their samples: maps (B, C, S, S), or logits (B, K), which only drop.
 
     A flip also mirrors the points' coordinates. A shift moves cells but keeps their coordinates, as if the window
     were cut elsewhere. Cells from outside the window are black and without returns.
 
     Args:
-        black: a black pixel as the network sees it; a dropped image consists of it.
+        absent: what the network sees of each sensor where it is missing.
     """
-    rgb = torch.where(draws.drop_rgb[:, None, None, None], black[:, None, None], _moved(rgb, draws, black))
-    lidar = _moved(lidar, draws, torch.zeros(lidar.shape[1], device=lidar.device))
-    signs = torch.ones(lidar.shape[:2], device=lidar.device)
-    signs[:, _X] -= 2.0 * draws.flip_horizontal
-    signs[:, _Z] -= 2.0 * draws.flip_vertical
-    signs *= ~draws.drop_lidar[:, None]
-    return rgb, lidar * signs[:, :, None, None]
+    rgb, lidar = inputs
+    if rgb.ndim == 4:
+        rgb, lidar = _moved(rgb, draws, absent[0]), _moved(lidar, draws, absent[1])
+        signs = torch.ones(lidar.shape[:2], device=lidar.device)
+        signs[:, _X] -= 2.0 * draws.flip_horizontal
+        signs[:, _Z] -= 2.0 * draws.flip_vertical
+        lidar = lidar * signs[:, :, None, None]
+    return _dropped(rgb, draws.drop_rgb, absent[0]), _dropped(lidar, draws.drop_lidar, absent[1])
+
+
+def _dropped(
+    values: Float[Tensor, "B ..."], is_dropped: Bool[Tensor, "B"], absent: Float[Tensor, "..."]
+) -> Float[Tensor, "B ..."]:
+    return torch.where(is_dropped.view(-1, *[1] * (values.ndim - 1)), absent, values)
 
 
 def _moved(
-    maps: Float[Tensor, "B C S S"], draws: AugmentationDraws, outside: Float[Tensor, "C"]
+    maps: Float[Tensor, "B C S S"], draws: AugmentationDraws, outside: Float[Tensor, "C 1 1"]
 ) -> Float[Tensor, "B C S S"]:
     """Each map flipped, then shifted."""
     side = maps.shape[-1]
@@ -99,4 +105,4 @@ def _moved(
     columns = torch.where(draws.flip_horizontal[:, None], side - 1 - columns, columns).clamp(0, side - 1)
     samples = torch.arange(len(maps), device=maps.device)[:, None, None]
     taken = maps[samples, :, rows[:, :, None], columns[:, None, :]]  # (B, S, S, C)
-    return torch.where(inside[..., None], taken, outside).permute(0, 3, 1, 2)
+    return torch.where(inside[..., None], taken, outside[:, 0, 0]).permute(0, 3, 1, 2)

@@ -64,12 +64,16 @@ class TrainedNets:
 
 
 def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.device) -> CachedLogits:
-    """Logits of both networks on each sample of a split."""
-    rgb_logits, lidar_logits = (
-        inference.predict(devices.place(net, device), split, batch_size=32, device=device)
-        for net in (rgb, lidar)
-    )
-    return CachedLogits(rgb_logits, lidar_logits, split.labels)
+    """Logits of both networks on each sample of a split, and where their sensor is missing."""
+    side = split.images_and_rasters([0])[0].shape[-1]
+    absent = tuple(values.expand(1, -1, side, side).to(device) for values in split.absent())
+    logits, absent_logits = [], []
+    for net in (rgb, lidar):
+        devices.place(net, device)
+        logits.append(inference.predict(net, split, batch_size=32, device=device))
+        with torch.no_grad():
+            absent_logits.append(inference.forward(net, *absent, device, "float32")[0].float().cpu())
+    return CachedLogits(logits[0], logits[1], split.labels, (absent_logits[0], absent_logits[1]))
 
 
 def train_late_seed(
@@ -80,11 +84,18 @@ def train_late_seed(
     scratch: Scratch,
     seed: int,
     on_progress: Callable[[SeedReport], None],
+    positions: Callable[[int], list[int]] | None = None,
 ) -> TrainState:
-    """Trains one seed; on logits computed once, if the networks are frozen and see the same inputs each epoch."""
+    """Trains one seed; on logits that are computed once, if the networks are frozen."""
     train = partial(
-        train_seed, config=config, compute=compute, scratch=scratch, seed=seed, on_progress=on_progress
+        train_seed,
+        config=config,
+        compute=compute,
+        scratch=scratch,
+        seed=seed,
+        on_progress=on_progress,
+        positions=positions,
     )
-    if config.augment.is_on or not nets.spec.has_frozen_nets:
+    if not nets.spec.has_frozen_nets:
         return train(partial(nets.whole, seed), nets.splits, trainable=attrgetter("own_weights"))
     return train(nets.head, partial(nets.logits, seed, compute.device))

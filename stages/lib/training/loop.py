@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from stages.lib.models import devices, inference
 from stages.lib.models.inference import Inputs
 from stages.lib.training import augmentation
-from stages.lib.training.losses import class_weights, losses
+from stages.lib.training.losses import class_weights, losses, smoothed_losses
 from stages.lib.training.schedule import learning_rate_at
 from stages.lib.training.settings import TrainConfig
 from stages.lib.training.state import Epoch, TrainState, cpu_copy, generator_states, moments, restore
@@ -76,6 +76,7 @@ def fit(
     trainable = trainable or network
     if next(trainable.parameters(), None) is None:
         return _untrained(network, train, validation, config, device, on_epoch)
+    learnable = _learnable(train, validation)
     num_classes = int(max(train.labels.max(), validation.labels.max())) + 1
     weights = class_weights(train.labels.cpu(), num_classes, config.class_weights).to(device)
     # Adam, with weight decay kept apart from it (Loshchilov and Hutter 2019, arXiv 1711.05101).
@@ -88,13 +89,12 @@ def fit(
     else:
         restore(state, trainable, optimizer, generators, device)
 
-    while len(state.history) < config.epochs and not _stops_early(state, config.patience):
+    while len(state.history) < config.num_epochs(len(train)) and not _stops_early(state, config.patience):
         started = time.perf_counter()
         learning_rate, train_losses = _train_epoch(
             network, trainable, train, optimizer, generators, weights, len(state.history) + 1, config, device
         )
-        logits = inference.predict(network, validation, config.batch_size, device, config.precision)
-        valid_loss = float(losses(logits, validation.labels.cpu()).mean())
+        valid_loss = _mean_loss(network, validation, learnable, config, device)
         train_loss = _checked_mean(train_losses, valid_loss, len(state.history) + 1, len(train))
         state.epoch_s.append(time.perf_counter() - started)
 
@@ -121,19 +121,33 @@ def _untrained(
     """The state of a network without weights to train: one epoch, with its losses."""
     started = time.perf_counter()
     train_loss, valid_loss = (
-        float(
-            losses(
-                inference.predict(network, part, config.batch_size, device, config.precision),
-                part.labels.cpu(),
-            ).mean()
-        )
-        for part in (train, validation)
+        _mean_loss(network, part, _learnable(train, part), config, device) for part in (train, validation)
     )
     state = TrainState(history=[Epoch(1, 0.0, train_loss, valid_loss)], best_epoch=1)
     state.epoch_s.append(time.perf_counter() - started)
     state.peak_memory_mib = devices.peak_memory_mib(device)
     on_epoch(state)
     return state
+
+
+def _learnable(train: Inputs, part: Inputs) -> Bool[Tensor, "N"]:
+    """Which samples belong to a class of the training split; all of them if none does.
+
+    The others say nothing about an epoch: the surer a network is of the classes that it knows, the larger their loss.
+    """
+    learnable = torch.isin(part.labels, train.labels).cpu()
+    return learnable if learnable.any() else torch.ones_like(learnable)
+
+
+def _mean_loss(
+    network: nn.Module,
+    part: Inputs,
+    counted: Bool[Tensor, "N"],
+    config: TrainConfig,
+    device: torch.device,
+) -> float:
+    logits = inference.predict(network, part, config.batch_size, device, config.precision)
+    return float(losses(logits, part.labels.cpu())[counted].mean())
 
 
 def _stops_early(state: TrainState, patience: int | None) -> bool:
@@ -162,21 +176,21 @@ def _train_epoch(
     if config.augment.is_on:
         draws = augmentation.draw(config.augment, len(train), generators["augmentation"]).to(device)
     batches = order.split(config.batch_size)
+    num_steps = config.num_epochs(len(train)) * len(batches)
     sums = torch.zeros(len(batches), device=device)
     learning_rate = config.learning_rate
     for number, indices in enumerate(batches):
         start = number * config.batch_size
         part = slice(start, start + len(indices))
         step = (epoch - 1) * len(batches) + number
-        learning_rate = learning_rate_at(step, config.epochs * len(batches), config)
+        learning_rate = learning_rate_at(step, num_steps, config)
         optimizer.param_groups[0]["lr"] = learning_rate
         try:
             inputs = train.batch(indices.tolist())
             if draws is not None:
-                inputs = augmentation.apply(*inputs, draws.of(part), train.black())
-            sample_losses = losses(
-                inference.forward(network, *inputs, device, config.precision), labels[part]
-            )
+                inputs = augmentation.apply(inputs, draws.of(part), train.absent())
+            logits = inference.forward(network, *inputs, device, config.precision)
+            sample_losses = smoothed_losses(logits, labels[part], config.label_smoothing)
             optimizer.zero_grad()
             (sample_losses * weights[labels[part]]).mean().backward()
         except (MemoryError, RuntimeError) as error:
@@ -186,7 +200,7 @@ def _train_epoch(
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(trainable.parameters(), config.clip_norm)
         optimizer.step()
-        sums[number] = sample_losses.detach().sum()
+        sums[number] = losses(logits.detach(), labels[part]).sum()
     return learning_rate, sums
 
 

@@ -19,6 +19,23 @@ def losses(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tens
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def smoothed_losses(
+    logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"], smoothing: float
+) -> Float[Tensor, "B"]:
+    """Cross-entropy against labels of which a share is spread evenly over all classes, in nats.
+
+    Label smoothing (Szegedy et al. 2016, arXiv 1512.00567): no logit gains by growing without bound.
+    """
+    plain = losses(logits, labels)
+    if smoothing == 0:
+        return plain
+    if logits.shape[1] == 1:
+        even = F.softplus(logits[:, 0].float()) - 0.5 * logits[:, 0].float()  # mean over both labels
+    else:
+        even = -F.log_softmax(logits.float(), dim=1).mean(dim=1)
+    return (1 - smoothing) * plain + smoothing * even
+
+
 def class_weights(labels: Int[Tensor, "N"], num_classes: int, setting: str) -> Float[Tensor, "classes"]:
     """The weight of each class's samples in the training loss.
 

@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 import uuid
@@ -29,11 +28,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from stages.lib.models import checkpoints
 from stages.lib.training.settings import ComputeConfig, TrainConfig
 from stages.lib.training.state import Epoch, TrainState
 
@@ -65,7 +63,7 @@ class Scratch:
     def finish(self, seed: int, state: TrainState) -> None:
         """Keeps a finished seed's metadata and best weights, and removes its unfinished state."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.weights_path(seed), lambda path: _save_tensors(state.best, path))
+        _replace(self.weights_path(seed), lambda path: checkpoints.save_weights(state.best, path))
         metadata = self._metadata(state, seed)
         _replace(self.folder / f"seed-{seed}.json", lambda path: path.write_text(metadata))
         self._state_path(seed).unlink(missing_ok=True)
@@ -81,7 +79,7 @@ class Scratch:
             for name, tensor in named.items()
         }
         metadata = {"metadata": self._metadata(state, seed)}
-        _replace(self._state_path(seed), lambda path: _save_tensors(tensors, path, metadata))
+        _replace(self._state_path(seed), lambda path: checkpoints.save_weights(tensors, path, metadata))
 
     def load(self, seed: int) -> TrainState | None:
         """The saved state of an unfinished seed; None when there is no usable one."""
@@ -191,17 +189,6 @@ def _sources() -> list[Path]:
     root = Path(__file__).parents[3] / "stages"
     loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return sorted({Path(file) for file in loaded if file and Path(file).is_relative_to(root)})
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Raises OSError, which the library's own error hides, when the file cannot be written."""
-    try:
-        safetensors.torch.save_file(tensors, path, metadata)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

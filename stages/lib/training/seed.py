@@ -18,6 +18,7 @@ from stages.lib.training.progress import SeedReport
 from stages.lib.training.resume import Scratch
 from stages.lib.training.settings import ComputeConfig, TrainConfig
 from stages.lib.training.state import TrainState
+from stages.lib.training.subsample import Subsample
 
 
 def train_seed(
@@ -29,6 +30,7 @@ def train_seed(
     scratch: Scratch,
     seed: int,
     on_progress: Callable[[SeedReport], None],
+    positions: Callable[[int], list[int]] | None = None,
     trainable: Callable[[nn.Module], nn.Module] | None = None,
 ) -> TrainState:
     """Trains one seed of one model, or resumes it, and returns its state without weights.
@@ -38,6 +40,7 @@ def train_seed(
         inputs: returns training and validation inputs.
         scratch: receives the state of the unfinished seed, and at the end its best weights.
         on_progress: called after each epoch.
+        positions: returns the training samples that a seed sees; all of them by default.
         trainable: returns the part of the network that trains; all of it by default.
 
     Raises:
@@ -49,15 +52,18 @@ def train_seed(
     devices.prepare_process(compute.threads, tf32=compute.tf32)
     network = loop.seeded_build(build, seed)
     train, validation = inputs()
+    if positions is not None:
+        train = Subsample(train, positions(seed))
     if compute.compile is not None:
         torch.use_deterministic_algorithms(True)  # the compiler too
         network.compile(backend=compute.compile)
+    num_epochs = config.num_epochs(len(train))
     saved_s = time.monotonic()
 
     def on_epoch(state: TrainState) -> None:
         nonlocal saved_s
-        on_progress(_report(seed, state, config.epochs, len(train)))
-        if time.monotonic() - saved_s >= compute.save_every_s and len(state.history) < config.epochs:
+        on_progress(_report(seed, state, num_epochs, len(train)))
+        if time.monotonic() - saved_s >= compute.save_every_s and len(state.history) < num_epochs:
             try:
                 scratch.save(seed, state)
                 saved_s = time.monotonic()
@@ -69,7 +75,7 @@ def train_seed(
 
     saved = scratch.load(seed)
     if saved is not None:
-        on_progress(_report(seed, saved, config.epochs, len(train), is_resumed=True))
+        on_progress(_report(seed, saved, num_epochs, len(train), is_resumed=True))
     try:
         state = loop.fit(
             network,
@@ -89,7 +95,7 @@ def train_seed(
             f"{error}: out of memory; try a smaller train.batch_size or train.workers: 1"
         ) from None
     scratch.finish(seed, state)
-    on_progress(_report(seed, state, config.epochs, len(train), is_done=True))
+    on_progress(_report(seed, state, num_epochs, len(train), is_done=True))
     # The weights are in a file; sending them between processes would take longer than an epoch.
     return TrainState(state.history, state.best_epoch, state.epoch_s, state.peak_memory_mib)
 

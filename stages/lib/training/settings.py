@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,35 +17,48 @@ class TrainConfig:
     """How to train; params.yaml gives the meaning and unit of each value."""
 
     epochs: int
+    min_steps: int
     batch_size: int
     learning_rate: float
     schedule: str
     weight_decay: float
     clip_norm: float | None
     patience: int | None
+    subsample: float
     class_weights: str
+    label_smoothing: float
     augment: Augmentation
     precision: str
+
+    def num_epochs(self, num_samples: int) -> int:
+        """Epochs on a training split of this size: `epochs`, or as many as `min_steps` steps take."""
+        steps = math.ceil(num_samples / self.batch_size)
+        return max(self.epochs, math.ceil(self.min_steps / steps))
 
 
 def train_config(train: Train, spec: ModelSpec) -> TrainConfig:
     """How this model is trained.
 
-    A head over frozen networks has its own number of epochs and learning rate. Sensors are dropped only where the
-    model sees two of them.
+    A head over frozen networks has its own number of epochs and learning rate, and is not augmented by flips and
+    shifts, so that the networks' logits are computed only once. Sensors are dropped only where the model sees two.
     """
     length = train.late if spec.has_frozen_nets else train
-    sensor_dropout = train.augment.sensor_dropout if len(spec.sensors) > 1 else 0.0
+    augment = train.augment
+    flip, shift = ("none", 0) if spec.has_frozen_nets else (augment.flip, augment.shift)
+    sensor_dropout = augment.sensor_dropout if len(spec.sensors) > 1 else 0.0
     return TrainConfig(
         epochs=length.epochs,
+        min_steps=length.min_steps,
         batch_size=train.batch_size,
         learning_rate=length.learning_rate,
         schedule=train.schedule,
         weight_decay=train.weight_decay,
         clip_norm=train.clip_norm,
         patience=train.patience,
+        subsample=train.subsample,
         class_weights=train.class_weights,
-        augment=Augmentation(train.augment.flip, train.augment.shift, sensor_dropout),
+        label_smoothing=train.label_smoothing,
+        augment=Augmentation(flip, shift, sensor_dropout),
         precision=train.precision,
     )
 
