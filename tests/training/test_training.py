@@ -22,7 +22,7 @@ from stages.lib.tensors.groups import CachedGroup
 from stages.lib.training import augmentation, loop, parallel, subsample
 from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.inputs import CachedLogits
-from stages.lib.training.losses import class_weights, losses, smoothed_losses
+from stages.lib.training.losses import TrainingLoss, class_weights, losses
 from stages.lib.training.resume import Scratch
 from stages.lib.training.schedule import learning_rate_at
 from stages.lib.training.settings import TrainConfig
@@ -299,15 +299,27 @@ def test_a_small_split_gets_more_epochs() -> None:
     assert [config.num_epochs(samples) for samples in (10, 26, 27, 1000)] == [7, 3, 3, 3]
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_label_smoothing(classes: int) -> None:
-    """Equal to PyTorch's, which takes one logit per class."""
-    labels = torch.tensor([1, 0, 1])
-    logits = torch.tensor([[-3.0], [0.5], [8.0]]) if classes == 2 else torch.randn(3, 3)
-    both = torch.cat([torch.zeros(3, 1), logits], dim=1) if classes == 2 else logits
-    expected = F.cross_entropy(both, labels, label_smoothing=0.2, reduction="none")
-    torch.testing.assert_close(smoothed_losses(logits, labels, 0.2), expected)
-    assert torch.equal(smoothed_losses(logits, labels, 0.0), losses(logits, labels))
+@pytest.mark.parametrize("num_logits", [1, 2, 3])
+def test_label_smoothing(num_logits: int) -> None:
+    """On balanced classes equal to PyTorch's, which takes one logit per class."""
+    labels = torch.tensor([1, 0, 2, 1, 0, 2])[torch.arange(6) % 3 < max(2, num_logits)]
+    logits = 3 * torch.randn(len(labels), num_logits, generator=torch.Generator().manual_seed(0))
+    both = torch.cat([torch.zeros_like(logits), logits], dim=1) if num_logits == 1 else logits
+    loss = TrainingLoss(labels, 0.2, "none")
+    torch.testing.assert_close(loss(logits, labels), F.cross_entropy(both, labels, label_smoothing=0.2))
+    assert torch.equal(TrainingLoss(labels, 0.0, "none")(logits, labels), losses(logits, labels).mean())
+
+
+def test_smoothing_does_not_prefer_rare_classes() -> None:
+    """Where p(class) / share decides, a smoothed network without knowledge prefers no class, and no absent one."""
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    logits = torch.zeros(1, 4, requires_grad=True)
+    loss, optimizer = TrainingLoss(labels, 0.3, "none"), torch.optim.Adam([logits], lr=0.05)
+    for _ in range(600):
+        optimizer.zero_grad()
+        loss(logits.expand(100, 4), labels).backward()
+        optimizer.step()
+    assert logits.softmax(dim=1)[0].tolist() == pytest.approx([0.9, 0.09, 0.01, 0.0], abs=0.002)
 
 
 def test_the_recorded_losses_are_not_smoothed() -> None:

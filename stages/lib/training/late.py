@@ -66,14 +66,14 @@ class TrainedNets:
 def cache_logits(rgb: nn.Module, lidar: nn.Module, split: Split, device: torch.device) -> CachedLogits:
     """Logits of both networks on each sample of a split, and where their sensor is missing."""
     side = split.images_and_rasters([0])[0].shape[-1]
-    absent = tuple(values.expand(1, -1, side, side).to(device) for values in split.absent())
-    logits, absent_logits = [], []
+    no_image, no_raster = (values.expand(1, -1, side, side).to(device) for values in split.absent())
+    logits, absent = [], []
     for net in (rgb, lidar):
         devices.place(net, device)
         logits.append(inference.predict(net, split, batch_size=32, device=device))
         with torch.no_grad():
-            absent_logits.append(inference.forward(net, *absent, device, "float32")[0].float().cpu())
-    return CachedLogits(logits[0], logits[1], split.labels, (absent_logits[0], absent_logits[1]))
+            absent.append(inference.forward(net, no_image, no_raster, device, "float32")[0].float().cpu())
+    return CachedLogits(logits[0], logits[1], split.labels, (absent[0], absent[1]))
 
 
 def train_late_seed(

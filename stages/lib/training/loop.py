@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stages.lib.models import devices, inference
 from stages.lib.models.inference import Inputs
 from stages.lib.training import augmentation
-from stages.lib.training.losses import class_weights, losses, smoothed_losses
+from stages.lib.training.losses import TrainingLoss, losses
 from stages.lib.training.schedule import learning_rate_at
 from stages.lib.training.settings import TrainConfig
 from stages.lib.training.state import Epoch, TrainState, cpu_copy, generator_states, moments, restore
@@ -77,8 +77,7 @@ def fit(
     if next(trainable.parameters(), None) is None:
         return _untrained(network, train, validation, config, device, on_epoch)
     learnable = _learnable(train, validation)
-    num_classes = int(max(train.labels.max(), validation.labels.max())) + 1
-    weights = class_weights(train.labels.cpu(), num_classes, config.class_weights).to(device)
+    loss = TrainingLoss(train.labels, config.label_smoothing, config.class_weights)
     # Adam, with weight decay kept apart from it (Loshchilov and Hutter 2019, arXiv 1711.05101).
     optimizer = torch.optim.AdamW(
         trainable.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -92,7 +91,7 @@ def fit(
     while len(state.history) < config.num_epochs(len(train)) and not _stops_early(state, config.patience):
         started = time.perf_counter()
         learning_rate, train_losses = _train_epoch(
-            network, trainable, train, optimizer, generators, weights, len(state.history) + 1, config, device
+            network, trainable, train, optimizer, generators, loss, len(state.history) + 1, config, device
         )
         valid_loss = _mean_loss(network, validation, learnable, config, device)
         train_loss = _checked_mean(train_losses, valid_loss, len(state.history) + 1, len(train))
@@ -160,7 +159,7 @@ def _train_epoch(
     train: Inputs,
     optimizer: torch.optim.Optimizer,
     generators: dict[str, torch.Generator],
-    weights: Float[Tensor, "classes"],
+    loss: TrainingLoss,
     epoch: int,
     config: TrainConfig,
     device: torch.device,
@@ -190,9 +189,8 @@ def _train_epoch(
             if draws is not None:
                 inputs = augmentation.apply(inputs, draws.of(part), train.absent())
             logits = inference.forward(network, *inputs, device, config.precision)
-            sample_losses = smoothed_losses(logits, labels[part], config.label_smoothing)
             optimizer.zero_grad()
-            (sample_losses * weights[labels[part]]).mean().backward()
+            loss(logits, labels[part]).backward()
         except (MemoryError, RuntimeError) as error:
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"epoch {epoch}, batch {number + 1} of {len(batches)}") from None

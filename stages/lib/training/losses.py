@@ -19,21 +19,41 @@ def losses(logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tens
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def smoothed_losses(
-    logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"], smoothing: float
-) -> Float[Tensor, "B"]:
-    """Cross-entropy against labels of which a share is spread evenly over all classes, in nats.
+class TrainingLoss:
+    """The loss that training lowers: cross-entropy, with smoothed labels and weights of the classes.
 
-    Label smoothing (Szegedy et al. 2016, arXiv 1512.00567): no logit gains by growing without bound.
+    Label smoothing (Szegedy et al. 2016, arXiv 1512.00567): a part of each label is spread over all classes, so that
+    no logit gains by growing without bound. That part goes to the classes by their shares. Then the probability of
+    each class, divided by its share, grows by the same amount, so that decisions in which all classes count the same
+    do not come to prefer rare ones.
+
+    Args:
+        labels: of the training split.
+        smoothing: the part of each label that is spread, from 0 to below 1.
+        weights: "none" or "balanced", see `class_weights`.
     """
-    plain = losses(logits, labels)
-    if smoothing == 0:
-        return plain
-    if logits.shape[1] == 1:
-        even = F.softplus(logits[:, 0].float()) - 0.5 * logits[:, 0].float()  # mean over both labels
-    else:
-        even = -F.log_softmax(logits.float(), dim=1).mean(dim=1)
-    return (1 - smoothing) * plain + smoothing * even
+
+    def __init__(self, labels: Int[Tensor, "N"], smoothing: float, weights: str) -> None:
+        counts = torch.bincount(
+            labels.cpu(), minlength=2
+        )  # classes with higher labels have no training sample
+        self._smoothing = smoothing
+        self._shares = (counts / len(labels)).to(labels.device)
+        self._weights = class_weights(labels.cpu(), len(counts), weights).to(labels.device)
+
+    def __call__(self, logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tensor, ""]:
+        """Mean over a batch, in nats."""
+        return (self._losses(logits, labels) * self._weights[labels]).mean()
+
+    def _losses(self, logits: Float[Tensor, "B K"], labels: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+        if self._smoothing == 0:
+            return losses(logits, labels)
+        if logits.shape[1] == 1:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        num_classes = logits.shape[1]
+        shares = F.pad(self._shares, (0, num_classes - len(self._shares)))
+        targets = self._smoothing * shares + (1 - self._smoothing) * F.one_hot(labels, num_classes)
+        return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def class_weights(labels: Int[Tensor, "N"], num_classes: int, setting: str) -> Float[Tensor, "classes"]:
