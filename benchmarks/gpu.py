@@ -1,13 +1,13 @@
 """Training speed on a GPU: models, batch sizes and precisions.
 
     python benchmarks/gpu.py [--json FILE] [--rounds 4] [--models rgb late ...] [--batches 16 64 256]
-                             [--precisions float32 tf32 bfloat16] [--compile]
+                             [--precisions float32 tf32 bfloat16] [--compile] [--tensors FOLDER]
 
-Reads the tensor cache of the project, data/tensors; every sample counts as often as it takes for epochs of at
-least `--least` steps. Trains each model on the GPU for some epochs; the first one is a warm-up and does not
-count. Writes for each the samples per second of an epoch with its validation; the share of the fastest matrix
-product in the same precision; the GPU's utilisation, which is the share of the time in which any kernel ran; and the
-peak memory. Each line is printed when it is measured.
+Reads the project's tensor cache. An epoch repeats the samples until it has at least `--least` steps. Trains each
+model on the GPU for some epochs; the first one is a warm-up and does not count. Writes for each the samples per
+second of an epoch with its validation; the share of the fastest matrix product in the same precision; the GPU's
+utilisation, which is the share of the time in which any kernel ran; and the peak memory. Each line is printed
+when it is measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,13 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from tabulate import tabulate
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/gpu.py` works as well
     sys.path.insert(0, str(ROOT))
 
+from benchmarks import hardware
 from stages.lib import fusions, params
 from stages.lib.core.names import SENSORS
 from stages.lib.models import devices, networks
@@ -42,6 +41,7 @@ from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.split import Split
 from stages.lib.training import late, loop
 from stages.lib.training.settings import train_config
+from stages.lib.training.subsample import Subsample
 
 MODELS = ("rgb", "lidar", "concatenation", "late")
 _PEAK_SIDE = 8192
@@ -63,26 +63,6 @@ class Measurement:
     memory_mib: float
 
 
-class Repeated:
-    """A split whose samples occur several times."""
-
-    def __init__(self, inputs: Inputs, times: int) -> None:
-        self._inputs, self._times = inputs, times
-        self.labels = inputs.labels.repeat(times)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> Repeated:
-        return Repeated(self._inputs.to(device), self._times)
-
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self._inputs.batch([index % len(self._inputs) for index in indices])
-
-    def black(self) -> Tensor:
-        return self._inputs.black()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,6 +75,9 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=precisions, default=list(precisions))
     parser.add_argument("--compile", action="store_true", help="also with train.compile: inductor")
     parser.add_argument("--least", type=int, default=40, help="steps of an epoch")
+    parser.add_argument(
+        "--tensors", type=Path, default=ROOT / manifests.FOLDER, help="folder of the tensor cache"
+    )
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--peak-side", type=int, default=_PEAK_SIDE, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -112,6 +95,7 @@ def main() -> None:
                         batch_size,
                         precision,
                         settings,
+                        given.tensors,
                         device,
                         peaks,
                         rounds=given.rounds,
@@ -131,6 +115,7 @@ def measure(
     batch_size: int,
     precision: str,
     settings: Params,
+    folder: Path,
     device: torch.device,
     peaks: dict[str, float],
     *,
@@ -140,7 +125,6 @@ def measure(
 ) -> Measurement:
     """Trains a model for some epochs."""
     devices.prepare_process(settings.train.threads, tf32=precision == "tf32")
-    folder = ROOT / manifests.FOLDER
     manifest = manifests.load(folder)
     sizes = Architecture.from_settings(manifest, settings.network)
     train, validation = (Split(folder, manifest, split) for split in ("train", "validation"))
@@ -152,15 +136,16 @@ def measure(
         network = networks.build_head(name, sizes)
     else:
         network = networks.build(name, sizes)
-        gflop = sample_gflop(name, sizes)
+        gflop = hardware.sample_gflop(network, sizes)
     times = max(1, -(-least * batch_size // len(train)))
-    repeated = Repeated(inputs[0], times)
+    repeated = Subsample(inputs[0], list(range(len(train))) * times)
     if compiled:
         torch.use_deterministic_algorithms(True)  # the compiler too
         network.compile(backend="inductor")
     config = replace(
         train_config(settings.train, fusions.spec(name)),
         epochs=rounds + 1,
+        min_steps=0,
         batch_size=batch_size,
         precision="bfloat16" if precision == "bfloat16" else "float32",
     )
@@ -177,7 +162,6 @@ def measure(
     epoch_s = float(np.median(state.epoch_s[1:]))
     speed = None
     if gflop is not None:
-        # A backward pass takes twice the operations of a forward pass, except for the first layer's inputs.
         training, forward = gflop
         speed = (training * len(repeated) + forward * len(validation)) / epoch_s
     return Measurement(
@@ -191,18 +175,6 @@ def measure(
         utilisation=float(np.mean(samples)) if samples else None,
         memory_mib=state.peak_memory_mib,
     )
-
-
-def sample_gflop(name: str, sizes: Architecture) -> tuple[float, float]:
-    """10^9 multiplications and additions for a sample: of a training step, and of its forward pass alone."""
-    network = networks.build(name, sizes)
-    side = sizes.image_size
-    inputs = [torch.zeros(1, channels, side, side) for channels in (sizes.rgb_channels, sizes.lidar_channels)]
-    with FlopCounterMode(display=False) as counter:
-        loss = network(*inputs).sum()
-        forward = counter.get_total_flops()
-        loss.backward()
-    return counter.get_total_flops() / 1e9, forward / 1e9
 
 
 def peak_gflops(precision: str, side: int, device: torch.device) -> float:

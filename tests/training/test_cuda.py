@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.inputs import RandomInputs
 from support.project import ROOT
 from torch import Tensor
 
 from stages.lib import fusions, params
 from stages.lib.models import devices, networks
 from stages.lib.models.architecture import Architecture
-from stages.lib.params import Params
 from stages.lib.training import loop, parallel
 from stages.lib.training.augmentation import Augmentation
 from stages.lib.training.resume import Scratch
@@ -30,48 +30,28 @@ pytestmark = [
 
 CUDA = torch.device("cuda")
 SIZES = Architecture(4, 4, 32, 1, (8, 16, 16), (8, 16, 16), (32, 16), 10)
+SETTINGS = params.load(ROOT / "params.yaml").train
 JOINT = fusions.names(*fusions.JOINT)
-ALL_OPTIONS: dict[str, object] = {
-    "weight_decay": 0.1,
-    "clip_norm": 0.5,
-    "class_weights": "balanced",
-    "augment": Augmentation("both", 3, 0.3),
+OPTIONS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "all options": {
+        "weight_decay": 0.1,
+        "clip_norm": 0.5,
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+        "augment": Augmentation("both", 3, 0.3),
+    },
 }
 
 
-class Samples:
-    """40 random samples, so that the last batch of 16 is short."""
-
-    def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self._rgb, self._lidar = torch.rand(2, 40, 4, 32, 32, generator=generator)
-        self.labels = torch.arange(40) % 2
-
-    def __len__(self) -> int:
-        return 40
-
-    def to(self, device: torch.device) -> Samples:
-        moved = Samples.__new__(Samples)
-        moved._rgb, moved._lidar, moved.labels = (
-            tensor.to(device) for tensor in (self._rgb, self._lidar, self.labels)
-        )
-        return moved
-
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self._rgb[list(indices)], self._lidar[list(indices)]
-
-    def black(self) -> Tensor:
-        return torch.zeros(4, device=self.labels.device)
+def config(name: str, **changes: object) -> TrainConfig:
+    plain = train_config(SETTINGS, fusions.spec(name))
+    return replace(plain, **({"epochs": 3, "min_steps": 0, "batch_size": 16} | changes))
 
 
-def config(settings: Params, name: str, **changes: object) -> TrainConfig:
-    plain = train_config(settings.train, fusions.spec(name))
-    return replace(plain, **({"epochs": 3, "batch_size": 16} | changes))
-
-
-@pytest.fixture(scope="module")
-def settings() -> Params:
-    return params.load(ROOT / "params.yaml")
+def inputs(kind: type[RandomInputs] = RandomInputs) -> tuple[RandomInputs, RandomInputs]:
+    """For training and validation, 40 samples each, so that the last batch of 16 is short."""
+    return kind(1, 40, 32), RandomInputs(2, 40, 32)
 
 
 def trained(
@@ -82,18 +62,12 @@ def trained(
     tf32: bool = False,
     on_epoch: Callable[[TrainState], None] = lambda state: None,
     state: TrainState | None = None,
+    kind: type[RandomInputs] = RandomInputs,
 ) -> TrainState:
     devices.prepare_process(threads=1, tf32=tf32)
     network = loop.seeded_build(partial(networks.build, name, SIZES), 3)
     return loop.fit(
-        network,
-        Samples(1),
-        Samples(2),
-        config=config,
-        seed=3,
-        device=device,
-        on_epoch=on_epoch,
-        state=state,
+        network, *inputs(kind), config=config, seed=3, device=device, on_epoch=on_epoch, state=state
     )
 
 
@@ -105,35 +79,33 @@ def assert_same(first: TrainState, second: TrainState) -> None:
 
 @pytest.mark.parametrize("tf32", [False, True], ids=["float32", "tf32"])
 @pytest.mark.parametrize("name", ["rgb", "lidar", *JOINT])
-def test_same_seed_same_bits(settings: Params, name: str, tf32: bool) -> None:
+def test_same_seed_same_bits(name: str, tf32: bool) -> None:
     """No network needs an operation that has no deterministic form on CUDA."""
-    once = config(settings, name)
+    once = config(name)
     assert_same(trained(name, once, tf32=tf32), trained(name, once, tf32=tf32))
 
 
 @pytest.mark.parametrize("name", ["rgb", *JOINT])
-def test_bfloat16_with_all_options(settings: Params, name: str) -> None:
-    once = config(settings, name, precision="bfloat16", **ALL_OPTIONS)
+def test_bfloat16_with_all_options(name: str) -> None:
+    once = config(name, precision="bfloat16", **OPTIONS["all options"])
     assert_same(trained(name, once), trained(name, once))
 
 
-@pytest.mark.parametrize("changes", [{}, ALL_OPTIONS], ids=["plain", "all options"])
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", ["rgb", "concatenation", "mmtm", "late_finetuned"])
-def test_the_same_losses_as_on_the_cpu(settings: Params, name: str, changes: dict[str, object]) -> None:
+def test_the_same_losses_as_on_the_cpu(name: str, options: str) -> None:
     """Float32 on both; they differ by the order of sums, which three epochs multiply."""
-    once = config(settings, name, **changes)
+    once = config(name, **OPTIONS[options])
     on_gpu, on_cpu = (trained(name, once, device).history for device in (CUDA, torch.device("cpu")))
     for left, right in zip(on_gpu, on_cpu, strict=True):
         assert left.train_loss == pytest.approx(right.train_loss, rel=2e-3)
         assert left.valid_loss == pytest.approx(right.valid_loss, rel=2e-3)
 
 
-@pytest.mark.parametrize("changes", [{}, ALL_OPTIONS], ids=["plain", "all options"])
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", ["concatenation", "late_finetuned"])
-def test_interrupted_training_ends_the_same(
-    settings: Params, name: str, changes: dict[str, object], tmp_path: Path
-) -> None:
-    once, scratch = config(settings, name, **changes), Scratch(tmp_path)
+def test_interrupted_training_ends_the_same(name: str, options: str, tmp_path: Path) -> None:
+    once, scratch = config(name, **OPTIONS[options]), Scratch(tmp_path)
     for epoch in (1, 2):
 
         def stop(state: TrainState, epoch: int = epoch) -> None:
@@ -146,7 +118,7 @@ def test_interrupted_training_ends_the_same(
     assert_same(trained(name, once, state=scratch.load(3)), trained(name, once))
 
 
-def test_seeds_at_once_give_the_same_weights(settings: Params, tmp_path: Path) -> None:
+def test_seeds_at_once_give_the_same_weights(tmp_path: Path) -> None:
     """Two processes share the device."""
     digests = []
     for count in (1, 2):
@@ -155,8 +127,8 @@ def test_seeds_at_once_give_the_same_weights(settings: Params, tmp_path: Path) -
             train_seed,
             partial(networks.build, "concatenation", SIZES),
             inputs,
-            config=config(settings, "concatenation"),
-            compute=compute_config(settings.train, CUDA),
+            config=config("concatenation"),
+            compute=compute_config(SETTINGS, CUDA),
             scratch=scratch,
         )
         workers = parallel.Workers(backend="loky", scheduler=None, count=count, threads=1)
@@ -165,32 +137,11 @@ def test_seeds_at_once_give_the_same_weights(settings: Params, tmp_path: Path) -
     assert digests[0] == digests[1]
 
 
-def inputs() -> tuple[Samples, Samples]:
-    return Samples(1), Samples(2)
-
-
-def test_too_large_a_batch_is_one_line(settings: Params) -> None:
-    """More than any device's memory."""
-
-    class Endless(Samples):
-        def to(self, device: torch.device) -> Endless:
-            moved = Endless.__new__(Endless)
-            moved.labels = self.labels.to(device)
-            return moved
-
+def test_too_large_a_batch_is_one_line() -> None:
+    class TooLarge(RandomInputs):
         def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-            size = 2**42  # bytes
-            return torch.empty(size, dtype=torch.uint8, device=CUDA), torch.zeros(1)
+            torch.empty(2**42, dtype=torch.uint8, device=CUDA)  # bytes, more than any device has
+            return super().batch(indices)
 
-    devices.prepare_process(threads=1)
-    network = loop.seeded_build(partial(networks.build, "concatenation", SIZES), 3)
     with pytest.raises(loop.OutOfMemory, match="epoch 1, batch 1 of 3"):
-        loop.fit(
-            network,
-            Endless(1),
-            Samples(2),
-            config=config(settings, "concatenation"),
-            seed=3,
-            device=CUDA,
-            on_epoch=lambda state: None,
-        )
+        trained("concatenation", config("concatenation"), kind=TooLarge)
