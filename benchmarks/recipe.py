@@ -111,7 +111,7 @@ def train_all(folder: Path, settings: Params, seeds: list[int]) -> LearningCurve
     manifest = export.export(settings.dataset, settings.export)
     sizes = Architecture.from_settings(manifest, settings.network)
     device = devices.choose(train.device)
-    workers = parallel.choose_workers(train, len(seeds), device)
+    workers = parallel.choose_workers(train, len(seeds), device, manifest)
     states: dict[str, dict[int, TrainState]] = {}
     for name in settings.model_names():
         spec = fusions.spec(name)

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/train.py` works as well
@@ -246,14 +245,10 @@ def epoch_gflop(name: str, data: Data, settings: Params) -> float:
 
     For late fusion, those of its networks, which the reference runs.
     """
-    network = networks.build(name, Architecture.from_settings(data.manifest, settings.network))
+    sizes = Architecture.from_settings(data.manifest, settings.network)
+    training, forward = hardware.sample_gflop(networks.build(name, sizes), sizes)
     train, validation = data.cached
-    with FlopCounterMode(display=False) as counter:
-        loss = network(*train.batch(range(32))).sum()
-        forward = counter.get_total_flops()
-        loss.backward()
-    num_train, num_validation = len(train), len(validation)
-    return (counter.get_total_flops() * num_train + forward * num_validation) / 32 / 1e9
+    return training * len(train) + forward * len(validation)
 
 
 def table(

@@ -7,17 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from support.manifest import made_up_manifest
 from support.project import ROOT, Project
 from torch import nn
 
 from benchmarks import claims, hardware, notebook
+from stages.lib.models.architecture import Architecture
 from stages.lib.statistics import significance
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Normalization
 
 LIMIT_S = 300  # of each; on two cores of a processor without AVX-512 they take a third of that
 
@@ -55,6 +61,46 @@ def test_train(tmp_path: Path) -> None:
     assert list(figures["fusions"]) == ["film"] and figures["fusions"]["film"]["beside"] == "addition"
     assert figures["fusions"]["film"]["ratio"] > 0
     assert "| addition | notebook " in said and "Of the peak" in said
+
+
+def test_gpu(tmp_path: Path) -> None:
+    """On the CPU, with a cache of 24 random groups."""
+    count, side, shards = 12, 16, {}
+    for split in ("train", "validation"):
+        shards[split] = [f"{split}-00000.safetensors"]
+        tensors = {
+            "rgb": torch.randint(255, (count, 3, side, side), dtype=torch.uint8),
+            "lidar": torch.rand(count, 4, side, side),
+            "label": torch.arange(count) % 2,
+        }
+        save_file(tensors, tmp_path / shards[split][0])
+    manifest = made_up_manifest(("cubes", "spheres"), {}, {})
+    scales = {"rgb": Normalization([0.5] * 3, [0.3] * 3), "lidar": Normalization([0.5] * 4, [0.3] * 4)}
+    manifests.save(replace(manifest, image_size=side, shards=shards, statistics=scales), tmp_path)
+    few = ["--rounds", "1", "--models", "concatenation", "late", "--batches", "8", "--precisions", "bfloat16"]
+    on_cpu = ["--device", "cpu", "--peak-side", "256", "--least", "3", "--tensors", str(tmp_path)]
+    figures, said = figures_of(tmp_path, "gpu", *few, *on_cpu)
+    joint, head = figures["rows"]
+    assert (joint["model"], head["model"]) == ("concatenation", "late")
+    assert joint["samples_per_s"] > 0 and head["samples_per_s"] > 0 and head["gflops"] is None
+    assert joint["of_peak"] == pytest.approx(joint["gflops"] / figures["peak_gflops"]["bfloat16"])
+    assert "| concatenation " in said and "Of the peak" in said
+
+
+def test_operations_of_a_sample() -> None:
+    """Of a convolution of 4 to 8 channels, and of a step, which computes its weights' gradients as well."""
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(4, 8, 3, padding=1)
+
+        def forward(self, rgb: torch.Tensor, lidar: torch.Tensor) -> torch.Tensor:
+            return self.convolution(rgb) + lidar.sum()
+
+    sizes = Architecture(4, 4, 16, 1, (4, 4, 4), (4, 4, 4), (8, 4), 10)
+    forward = 2 * 9 * 4 * 8 * 16 * 16 / 1e9
+    assert hardware.sample_gflop(Sum(), sizes) == pytest.approx((2 * forward, forward))
 
 
 def test_the_peak_is_found_in_moments() -> None:

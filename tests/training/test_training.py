@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.inputs import RandomInputs
+from support.manifest import made_up_manifest
 from support.project import ROOT
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,30 +49,6 @@ CONFIG = TrainConfig(
     augment=Augmentation("none", 0, 0.0),
     precision="float32",
 )
-
-
-class RandomInputs:
-    """Random images and rasters; 10 samples, so that the last batch of 4 is short."""
-
-    def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self._rgb = torch.rand(10, 4, 16, 16, generator=generator)
-        self._lidar = torch.rand(10, 4, 16, 16, generator=generator)
-        self.labels = torch.arange(10) % 2
-        self.batches: list[list[int]] = []
-
-    def __len__(self) -> int:
-        return 10
-
-    def to(self, device: torch.device) -> RandomInputs:
-        return self
-
-    def batch(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
-        self.batches.append(list(indices))
-        return self._rgb[list(indices)], self._lidar[list(indices)]
-
-    def absent(self) -> tuple[Tensor, Tensor]:
-        return torch.zeros(4, 1, 1), torch.zeros(4, 1, 1)
 
 
 def trained(
@@ -423,13 +402,33 @@ def test_slow_bfloat16_gives_a_warning(
 
 def test_workers() -> None:
     train = params.load(ROOT / "params.yaml").train
+    manifest = made_up_manifest((), {}, {})
 
     def count(setting: int | str, num_seeds: int, device: str = "cpu") -> int:
-        return parallel.choose_workers(replace(train, workers=setting), num_seeds, torch.device(device)).count
+        changed = replace(train, workers=setting)
+        return parallel.choose_workers(changed, num_seeds, torch.device(device), manifest).count
 
     assert count("auto", 1) == 1
-    assert count(3, 8) == 3
+    assert count("auto", 1000) == len(os.sched_getaffinity(0))
+    assert count(3, 8) == count(3, 8, "cuda") == 3
     assert count(8, 2) == 2
-    assert count("auto", 8, "cuda") == 1
     with pytest.raises(UserError, match=r"train\.scheduler"):
-        parallel.choose_workers(replace(train, backend="dask"), 1, CPU)
+        parallel.choose_workers(replace(train, backend="dask"), 1, CPU, manifest)
+
+
+@pytest.mark.parametrize(
+    ("free", "data", "seeds"),
+    [
+        (140, 0.1, 4),
+        (12.4, 0.1, 4),
+        (12.3, 0.1, 3),
+        (7, 0.1, 2),
+        (24, 9, 2),
+        (5, 0.1, 1),
+        (1, 9, 1),
+        (0, 0, 1),
+    ],
+)
+def test_seeds_at_once_on_a_gpu(free: float, data: float, seeds: int) -> None:
+    """Free memory and data in GiB."""
+    assert parallel.seeds_on_cuda(int(free * 2**30), int(data * 2**30)) == seeds

@@ -41,7 +41,7 @@ def run(
     scratch = resume.open_scratch(
         spec.name, settings.seeds, config, compute, spec.operator, facts, manifest, inputs=inputs
     )
-    workers = parallel.choose_workers(settings.train, len(settings.seeds), device)
+    workers = parallel.choose_workers(settings.train, len(settings.seeds), device, manifest)
     job = partial(job, config=config, compute=compute, scratch=scratch)
     if config.subsample < 1:
         train_groups = groups.read(manifests.FOLDER, "train")

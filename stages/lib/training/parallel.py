@@ -17,9 +17,14 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from stages.lib.core import processes
 from stages.lib.core.errors import UserError
 from stages.lib.params import Train
+from stages.lib.tensors import manifest as manifests
+from stages.lib.tensors.manifest import Manifest
 from stages.lib.training.progress import SeedProgress, SeedReport
 from stages.lib.training.state import TrainState
 
+_MOST_SEEDS_ON_CUDA = 4  # they kept an H200 busy for 97 % of the time (benchmarks/README.md)
+# For a seed besides its data. The most that was measured is 2 GiB, without CUDA's own memory in each process.
+_CUDA_SEED_BYTES = 3 * 2**30
 _SCHEDULER_TIMEOUT = "20s"
 _TOPIC = "fusion-training"  # of the scheduler's events by which workers report progress
 
@@ -34,17 +39,26 @@ class Workers:
     threads: int  # of each
 
 
-def choose_workers(train: Train, num_seeds: int, device: torch.device) -> Workers:
-    """The workers of params.yaml: "auto" is one per CPU core, or a single one on CUDA.
+def choose_workers(train: Train, num_seeds: int, device: torch.device, manifest: Manifest) -> Workers:
+    """The workers of params.yaml: "auto" is one per CPU core, on CUDA at most `seeds_on_cuda`.
 
     Raises:
         UserError: when the backend is Dask and no scheduler is named.
     """
     if train.backend == "dask" and train.scheduler is None:
         raise UserError("train.backend is dask: train.scheduler needs the address of a running scheduler")
-    available = 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
-    wanted = available if train.workers == "auto" else train.workers
+    wanted = len(os.sched_getaffinity(0)) if train.workers == "auto" else train.workers
+    if train.workers == "auto" and device.type == "cuda":
+        shards = [name for split in ("train", "validation") for name in manifest.shards[split]]
+        data_bytes = sum((manifests.FOLDER / name).stat().st_size for name in shards)
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        wanted = min(wanted, seeds_on_cuda(free_bytes, data_bytes))
     return Workers(train.backend, train.scheduler, min(wanted, num_seeds), train.threads)
+
+
+def seeds_on_cuda(free_bytes: int, data_bytes: int) -> int:
+    """How many seeds train at once on one device, each in a process with its own copy of the data; at least one."""
+    return max(1, min(_MOST_SEEDS_ON_CUDA, free_bytes // (_CUDA_SEED_BYTES + data_bytes)))
 
 
 def train(
