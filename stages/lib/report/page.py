@@ -57,6 +57,7 @@ def context(results: Results) -> dict[str, Any]:
     contrasts = [row.result.contrast for row in models if row.result.contrast]
     singles = [row.result.single for row in models if row.result.single]
     confidence = f"{compared.confidence:.0%}"
+    epochs = max(len(seed["epoch_s"]) for seed in results.timing["seeds"].values())
     on_gpu = results.timing["device"] == "cuda"
     reference, single = format.label(compared.reference), f"{TITLES[compared.single]} alone"
     return {
@@ -100,8 +101,8 @@ def context(results: Results) -> dict[str, Any]:
         "operators": [
             (format.architecture(row.name, row.result.kind), fusions.describe(row.name)) for row in shown
         ],
-        "epochs": max(len(seed["epoch_s"]) for seed in results.timing["seeds"].values()),
-        "additions": additions(settings.train),
+        "epochs": epochs,
+        "additions": additions(settings.train, epochs),
         "metrics_table": tables.all_metrics(models, compared.split, compared.rarest_class),
         "absent": [name for name, count in manifest.counts[compared.split].items() if not count],
         "calibration_table": tables.calibration(models),
@@ -153,13 +154,15 @@ def orientation(manifest: Manifest) -> str:
     return f"{text}."
 
 
-def additions(train: Train) -> str:
-    """What training has beyond the notebook's, in words."""
+def additions(train: Train, epochs: int) -> str:
+    """What training of so many epochs has beyond the notebook's, in words."""
     flips = {"horizontal": "left-right", "vertical": "upside-down", "both": "left-right and upside-down"}
     parts = {
         f"weight decay {train.weight_decay:g}": train.weight_decay > 0,
         f"gradient norm clipped to {train.clip_norm}": train.clip_norm is not None,
-        f"early stopping after {train.patience} epochs without improvement": train.patience is not None,
+        f"early stopping after {train.patience} epochs without improvement": (
+            train.patience is not None and train.patience < epochs
+        ),
         "class weights in the loss": train.class_weights == "balanced",
         f"label smoothing {train.label_smoothing:g}": train.label_smoothing > 0,
         f"random {flips.get(train.augment.flip)} mirror images": train.augment.flip != "none",
