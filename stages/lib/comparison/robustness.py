@@ -16,7 +16,6 @@ from stages.lib.statistics import bootstrap, intervals
 from stages.lib.statistics.bootstrap import BootstrapDraws
 from stages.lib.statistics.results import Interval
 
-
 _DRAWS = 2000  # of all; enough for the two digits that the report shows
 
 
