@@ -106,7 +106,7 @@ def test_a_process_that_dies_is_an_error() -> None:
         decode.started(1) as pool,
         pytest.raises(UserError, match="a decoding process died: out of memory, or at a file"),
     ):
-        list(decode._map(lambda batch: os._exit(1), ["a.png"], pool))
+        list(decode.in_order(lambda batch: os._exit(1), ["a.png"], pool))
 
 
 def copy_image(source: int, target: int) -> Callable[[int, fo.Sample, fo.Sample], None]:
