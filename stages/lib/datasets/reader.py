@@ -161,7 +161,7 @@ class GroupReader:
         if self._num_external:
             note(
                 f"{self._num_external:,} media files lie outside the dataset's folder, where DVC does not see a "
-                "change: run `dvc repro --force export` after one"
+                "change: run dvc repro --force export after one"
             )
 
     def _report_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:

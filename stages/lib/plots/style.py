@@ -6,10 +6,12 @@ first eight colours (Okabe and Ito 2008). Every mark also has a name, so figures
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -43,6 +45,24 @@ plt.rcParams.update(
 def colors(names: list[str]) -> dict[str, str]:
     """A colour for each model, by its place in the list."""
     return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+
+
+def plain(text: str) -> str:
+    """Text of users, to be drawn as it is written.
+
+    Without this, Matplotlib takes dollar signs for formulas, leaves names with a leading underscore out of legends,
+    and draws the same box for all characters that its font lacks.
+    """
+    known = _characters()
+    drawn = "".join(char if char == "\n" or ord(char) in known else f"\\u{ord(char):04x}" for char in text)
+    drawn = drawn.replace("$", r"\$")
+    return f" {drawn}" if drawn.startswith("_") else drawn
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """The characters of the font of all figures."""
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
 
 def save(figure: Figure, path: Path) -> None:
