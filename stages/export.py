@@ -126,11 +126,11 @@ def admit(group: DatasetGroup, result: Written, channels: int, data_checks: Data
         contents["scan"] = stats.raster_digest
     else:
         data_checks.warn("empty", group.key)
-    if result.num_far:
+    if result.facts.num_far:
         data_checks.warn("out_of_range", group.key)
-    if result.num_at_origin:
+    if result.facts.num_at_origin:
         data_checks.warn("at_origin", group.key)
-    if result.stored_channels != channels:
+    if result.facts.stored_channels != channels:
         data_checks.warn("channels", group.key)
     return data_checks.admit_content(contents, group=group.key, split=group.split, label=group.label)
 

@@ -155,3 +155,11 @@ def test_a_copy_of_the_project_finds_the_dataset(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(project)
     folders.link_into_copy(Path("data/mine"))
     assert not Path("data/mine").is_symlink()
+
+
+def test_a_damaged_file_is_named_with_the_place(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    folder = write_dataset(tmp_path / "data")
+    content = (folder / "samples.json").read_text()
+    (folder / "samples.json").write_text(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"samples.json: not valid JSON \(.*line 1 column"):
+        run_export(folder)

@@ -134,7 +134,7 @@ def test_rasters_fill_what_wide_images_fill(
 
     def widen(number: int, rgb: fo.Sample, lidar: fo.Sample) -> None:
         Image.fromarray(RNG.integers(1, 255, (12, 40, 3), dtype=np.uint8)).save(rgb.filepath)
-        lidar["xyza"] = np.ones((4, 96, 30), np.float32) * 5
+        lidar["xyza"] = np.full((4, 96, 30), 5 + number, np.float32)
 
     folder = write_dataset(tmp_path / "data", change=widen, write_scan=write_cloud(lambda n: scene(n, 3000)))
     settings = CLOUDS if form == "pcd" else {}

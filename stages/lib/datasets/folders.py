@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from stages.lib.core.errors import UserError
+from stages.lib.core.errors import UserError, first_line
 
 _PROJECT = (
     "DVC_ROOT"  # set by DVC for its stages: the project's folder, although they may run in a copy of it
@@ -40,3 +41,13 @@ def require_dataset(folder: Path) -> None:
             f"params.yaml: dataset.path: '{folder}' is not a FiftyOneDataset (it has no {' and no '.join(missing)}); "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )
+
+
+def require_json(folder: Path) -> None:
+    """Raises UserError with the file and the place when one of the dataset's two files is damaged."""
+    for path in (folder / "metadata.json", folder / "samples.json"):
+        try:
+            if path.is_file():
+                json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None

@@ -287,6 +287,7 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
                 progress=console.is_interactive(),
             )
     except Exception as error:  # FiftyOne passes on the errors of many parsers
+        folders.require_json(folder)
         raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
     try:
         yield GroupReader(dataset, settings, checks)

@@ -66,7 +66,7 @@ class Writer:
         self._groups[split].append(CachedGroup(split, key, scene, index, stats.returns, stats.mean_range_m))
         content = [key, scene, label, split, stats.image_digest, stats.raster_digest]
         self._digests[key] = hashlib.sha256("\0".join(content).encode()).hexdigest()
-        self.losses[split] += written.losses
+        self.losses[split] += written.facts.losses
         if split == "train":
             self._colors.add(stats)
             self._relief_squares += stats.relief_squares

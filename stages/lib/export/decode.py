@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -48,7 +48,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """Facts about one group that its image and raster in the cache do not show."""
 
     losses: Losses
@@ -61,11 +61,12 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class Decoded(_Found):
+class Decoded:
     """Image and raster of one group."""
 
     image: UInt8[np.ndarray, "C S S"]
     raster: Float[np.ndarray, "4 S S"]
+    facts: Found
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,7 @@ class Written:
     shard: str
     row: int
     stats: GroupStats
-    losses: Losses
-    num_far: int
-    num_at_origin: int
-    stored_channels: int
+    facts: Found
 
 
 @dataclass(frozen=True)
@@ -132,16 +130,8 @@ def decode(job: Job, settings: Settings) -> Decoded:
             "convert it, or leave it out with export.on_error: skip"
         )
     scan = scans.read(job, settings.scan, image.shape, settings.size)
-    return Decoded(
-        scan.losses,
-        scan.num_far,
-        scan.num_at_origin,
-        len(image.pixels),
-        image.digest,
-        scan.digest,
-        pixels,
-        scan.raster,
-    )
+    found = Found(scan.losses, scan.num_far, scan.num_at_origin, len(image.pixels), image.digest, scan.digest)
+    return Decoded(pixels, scan.raster, found)
 
 
 def write_shards(
@@ -195,7 +185,7 @@ def in_order(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -
 def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Written | Unreadable]:
     path, jobs = shard
     content = Shard(len(jobs), settings.channels, settings.size)
-    results: list[_Found | Unreadable] = []
+    results: list[Found | Unreadable] = []
     for job in jobs:
         try:
             decoded = decode(job, settings)
@@ -203,7 +193,7 @@ def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Writ
             results.append(_unreadable(job, str(error)))
         else:
             content.add(decoded.image, decoded.raster, job.label)
-            results.append(_Found(*(getattr(decoded, field.name) for field in fields(_Found))))
+            results.append(decoded.facts)
     if content.filled:
         content.save(path)
     filled = slice(content.filled)
@@ -224,15 +214,13 @@ def _unreadable(job: Job, message: str) -> Unreadable:
     return Unreadable(job.place, message)
 
 
-def _written(path: Path, found: _Found, row: int, stats: GroupStats) -> Written:
+def _written(path: Path, found: Found, row: int, stats: GroupStats) -> Written:
     stats = replace(
         stats,
         image_digest=found.image_digest or stats.image_digest,
         raster_digest=found.raster_digest or stats.raster_digest,
     )
-    return Written(
-        path.name, row, stats, found.losses, found.num_far, found.num_at_origin, found.stored_channels
-    )
+    return Written(path.name, row, stats, found)
 
 
 def _extents(clouds: list[str], settings: ScanSettings) -> tuple[list[Extent], str | None]:

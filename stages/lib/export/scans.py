@@ -17,6 +17,7 @@ from stages.lib.lidar import formats, geometry, plausibility, projection, reader
 from stages.lib.lidar.formats import Angles, Scan
 from stages.lib.lidar.plausibility import ScanFacts
 from stages.lib.lidar.projection import FieldOfView
+from stages.lib.lidar.returns import Losses
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read(job: Job, settings: ScanSettings, shape: tuple[int, int], size: int) ->
     raster, merged = formats.fitted(scan.raster, shape, size, settings.orientation)
     return FittedScan(
         raster,
-        replace(scan.losses, merged=scan.losses.merged + merged),
+        scan.losses + Losses(merged=merged) if merged else scan.losses,
         scan.num_far,
         scan.num_at_origin,
         digest_of(scan.raster) if scan.raster.shape != raster.shape else None,
@@ -131,9 +132,9 @@ def facts(job: Job, settings: ScanSettings) -> tuple[ScanFacts, float | None, Fi
         array, place = _stored(job, settings)
         formats.from_range(array, job.angles, settings.max_range_m, place)  # for its errors
         assert job.angles is not None
-        view = FieldOfView(
-            *((float(a.min()), float(a.max())) for a in (job.angles.azimuth_rad, job.angles.zenith_rad))
-        )
+        azimuth = np.unwrap(job.angles.azimuth_rad)  # rows may pass 180 degrees
+        zenith = job.angles.zenith_rad
+        view = FieldOfView((azimuth.min(), azimuth.max()), (zenith.min(), zenith.max()))
         range_m = array.astype(np.float64) * settings.unit_m
         return plausibility.of_ranges(range_m), aspect(view, settings.orientation), view
     # Here the axes stay as stored, because they are to be judged.

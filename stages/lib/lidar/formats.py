@@ -64,12 +64,12 @@ def from_xyza(
         raise UserError(f"{place}: NaN or infinite values at {count:,} returns; set a to 0 in these cells")
     # The array itself marks its returns, so far ones are kept; the export warns of them.
     squares_m2 = np.einsum("crk,crk->rk", raster[:3], raster[:3])
-    stored = int(returned.sum())
+    stored = int(np.count_nonzero(returned))
     return Scan(
         raster,
         Losses(stored),
-        num_far=int((squares_m2 >= max_range_m**2).sum()),
-        num_at_origin=stored - int(np.count_nonzero(squares_m2)),
+        num_far=int(np.count_nonzero(squares_m2 >= max_range_m**2)),
+        num_at_origin=stored - int(np.count_nonzero(squares_m2 > 0)),
     )
 
 
@@ -85,8 +85,7 @@ def from_xyz(
         xyz = _in_metres(geometry.from_axes(array.astype(np.float32), axes), unit_m)
     finite = np.isfinite(xyz).all(axis=0)
     range_m = np.where(finite, np.linalg.norm(xyz.astype(np.float64), axis=0), np.nan)
-    returned = finite & (range_m > 0)
-    returned[returned] = np.linalg.norm(xyz[:, returned], axis=0) < max_range_m
+    returned = (range_m > 0) & (range_m < max_range_m)
     raster = np.concatenate([np.where(returned, xyz, 0), returned[None]]).astype(np.float32)
     return Scan(raster, returns.of_ranges(range_m, max_range_m))
 

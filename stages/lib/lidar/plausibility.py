@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 
 from stages.lib.lidar import geometry, returns
 from stages.lib.lidar.projection import FieldOfView
@@ -35,7 +35,7 @@ class ScanFacts:
     """Sums over the points of scans, before their axes are changed."""
 
     range_counts: Int[np.ndarray, "bins"]
-    count: Num[np.ndarray, ""]  # of points with a direction
+    count: int  # of points with a direction
     direction: Float[np.ndarray, "3"]  # sum of unit vectors
     magnitude: Float[np.ndarray, "3"]  # sum of their absolute values
     inside: Int[np.ndarray, "axes"]  # points in the configured field of view, by key of geometry.AXES
@@ -55,7 +55,7 @@ def of_ranges(range_m: Float[np.ndarray, "..."]) -> ScanFacts:
     if returns.of_ranges(seen, 0.0).marks:
         seen = seen[~np.isclose(seen, seen.max(), rtol=1e-4)]
     counts = np.histogram(seen, _EDGES_M)[0]
-    return ScanFacts(counts, np.array(0), np.zeros(3), np.zeros(3), np.zeros(len(geometry.AXES), np.int64))
+    return ScanFacts(counts, 0, np.zeros(3), np.zeros(3), np.zeros(len(geometry.AXES), np.int64))
 
 
 def of_points(points: Float[np.ndarray, "N 3"], view: FieldOfView | None) -> ScanFacts:
@@ -74,7 +74,7 @@ def of_points(points: Float[np.ndarray, "N 3"], view: FieldOfView | None) -> Sca
             inside[place] = view.contains(np.ascontiguousarray(geometry.from_axes(points.T, axes).T)).sum()
     return ScanFacts(
         of_ranges(range_m).range_counts,
-        np.array(len(points)),
+        len(points),
         directions.sum(axis=0),
         np.abs(directions).sum(axis=0),
         inside,
@@ -113,7 +113,7 @@ def doubtful_unit(facts: ScanFacts) -> str | None:
 
 def doubtful_axes(facts: ScanFacts, axes: str, has_view: bool) -> str | None:
     """A warning when other axes fit the field of view far better than the configured ones."""
-    count = int(facts.count)
+    count = facts.count
     if not count:
         return None
     names = list(geometry.AXES)
