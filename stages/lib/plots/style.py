@@ -26,6 +26,7 @@ PALETTE += ["#7F3C8D", "#11A579", "#3969AC", "#F2B701", "#E73F74", "#80BA5A", "#
 PALETTE += ["#CF1C90", "#F97B72", "#4B4B8F", "#A5AA99", "#17BECF", "#BCBD22"]
 # Colours of classes and splits, which no model has (after Tol 2021's muted scheme).
 DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
+_LONGEST = 40  # characters of a user's text in a figure
 _METHOD = Image.Quantize.MAXCOVERAGE  # keeps the colours of small areas; k-means keeps those of large areas
 
 plt.rcParams.update(
@@ -48,12 +49,15 @@ def colors(names: list[str]) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text of users, to be drawn as it is written.
+    """Text of users, to be drawn as it is written, but for the end of long lines, which would leave no room for data.
 
     Without this, Matplotlib takes dollar signs for formulas, leaves names with a leading underscore out of legends,
     and draws the same box for all characters that its font lacks.
     """
     known = _characters()
+    text = "\n".join(
+        line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..." for line in text.split("\n")
+    )
     drawn = "".join(char if char == "\n" or ord(char) in known else f"\\u{ord(char):04x}" for char in text)
     drawn = drawn.replace("$", r"\$")
     return f" {drawn}" if drawn.startswith("_") else drawn
