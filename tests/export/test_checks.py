@@ -260,6 +260,7 @@ def test_a_flood_of_errors_stays_readable() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "0.png: truncated after 0 bytes (and 499 more like this, such as 1.png, 2.png)"
     assert lines[1] == "a.pcd: no such file" and "501 errors in all" in lines[2] and len(lines) == 3
+    # 125 causes more than the two above.
     for word in map("".join, itertools.product("abcde", repeat=3)):
         data_checks.error("unreadable", "b.png", f"failed at {word}")
     with pytest.raises(UserError) as caught:

@@ -26,8 +26,8 @@ WARNINGS = {
     "repeated": "groups that repeat an image or scan of the same split",
 }
 
-# What differs between faults of one cause: numbers and quoted names.
-_DETAILS = re.compile(r"\d[\d,.]*|'[^']*'")
+# What differs between faults of one cause: paths, numbers and quoted names.
+_DETAILS = re.compile(r"\S*/\S*|\d[\d,.]*|'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ class DataChecks:
             place: the group or its file; empty where the reason names it.
         """
         fault = _Fault(errors.printable(place), errors.printable(reason))
-        # Files fail for many reasons; errors of other kinds have one, whatever names it mentions.
-        cause = _DETAILS.sub("", fault.reason) if kind == "unreadable" else ""
-        self._errors[kind][cause].append(fault)
+        self._errors[kind][_DETAILS.sub("", fault.reason)].append(fault)
 
     def warn(self, kind: str, group: str) -> None:
         """Notes a warning about one group; `kind` is a key of WARNINGS."""

@@ -67,6 +67,7 @@ class Decoded:
     image: UInt8[np.ndarray, "C S S"]
     raster: Float[np.ndarray, "4 S S"]
     facts: Found
+    image_shape: tuple[int, int]  # height and width without margins
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def decode(job: Job, settings: Settings) -> Decoded:
         )
     scan = scans.read(job, settings.scan, image.shape, settings.size)
     found = Found(scan.losses, scan.num_far, scan.num_at_origin, len(image.pixels), image.digest, scan.digest)
-    return Decoded(pixels, scan.raster, found)
+    return Decoded(pixels, scan.raster, found, image.shape)
 
 
 def write_shards(
@@ -186,6 +187,7 @@ def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Writ
     path, jobs = shard
     content = Shard(len(jobs), settings.channels, settings.size)
     results: list[Found | Unreadable] = []
+    shapes = []  # of the images that fill rows of the shard
     for job in jobs:
         try:
             decoded = decode(job, settings)
@@ -194,11 +196,14 @@ def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Writ
         else:
             content.add(decoded.image, decoded.raster, job.label)
             results.append(decoded.facts)
+            shapes.append(decoded.image_shape)
     if content.filled:
         content.save(path)
     filled = slice(content.filled)
     rows = enumerate(
-        group_stats.compute(content.images[filled], content.rasters[filled], settings.scan.max_range_m)
+        group_stats.compute(
+            content.images[filled], content.rasters[filled], settings.scan.max_range_m, shapes
+        )
     )
     return [
         result if isinstance(result, Unreadable) else _written(path, result, *next(rows))
