@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core import console
 from stages.lib.datasets import database
 
 _SAMPLES_START = '{"samples": ['
@@ -53,6 +54,7 @@ def write(
             dataset_type=fo.types.FiftyOneDataset,
             export_media=False,
             rel_dir=str(folder.resolve()),
+            progress=console.is_interactive(),
         )
     finally:
         dataset.delete()
