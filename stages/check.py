@@ -15,7 +15,7 @@ from stages.lib import fusions, params
 from stages.lib.core import console
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
-from stages.lib.datasets import reader, synthetic
+from stages.lib.datasets import folders, synthetic
 from stages.lib.params import LidarSource, Params, Synthetic
 
 PASSED = Path("data/params.ok")
@@ -103,7 +103,8 @@ def check_view(settings: Synthetic) -> None:
 def check_dataset(folder: Path) -> None:
     """The dataset's folder exists, unless it is the built-in dataset, which the next stage writes."""
     if folder != synthetic.FOLDER:
-        reader.require_dataset_folder(folder)
+        folders.link_into_copy(folder)
+        folders.require_dataset(folder)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from stages.lib import params
-from stages.lib.core import console
+from stages.lib.core import console, errors
 from stages.lib.datasets import database, splits, validation
 from stages.lib.datasets.reader import DatasetGroup, GroupReader, opened
 from stages.lib.datasets.validation import DataChecks
@@ -21,6 +21,7 @@ from stages.lib.export.cache_writer import Writer
 from stages.lib.export.decode import Pool, Settings, Unreadable, Written
 from stages.lib.export.orientation import OrientationCheck
 from stages.lib.export.overview import Overview
+from stages.lib.lidar import returns
 from stages.lib.params import Dataset, Export
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     settings = params.load()
     manifest = export(settings.dataset, settings.export)
     for warning in manifest.warnings:
-        console.report_line(f"warning: {settings.dataset.path}: {warning}")
+        console.report_line(errors.printable(f"warning: {settings.dataset.path}: {warning}"))
 
 
 def export(dataset: Dataset, settings: Export) -> Manifest:
@@ -54,12 +55,12 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     with decode.started(settings.workers) as pool, opened(dataset, data_checks) as reader:
         groups = plan.in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
         writer = Writer(manifests.FOLDER, sorted({group.label for group in groups}))
-        decoding = plan.decoding_settings(groups, dataset, settings, pool)
+        decoding = plan.decoding_settings(reader, groups, dataset, settings, pool, data_checks)
         written = write_groups(reader, groups, decoding, dataset, settings, pool)
         for group, result in console.track(written, "exporting", len(groups), "group"):
             if isinstance(result, Unreadable):
-                data_checks.error("unreadable", result.reason)
-            elif admit(group, result, data_checks):
+                data_checks.error("unreadable", result.place, result.reason)
+            elif admit(group, result, decoding.channels, data_checks):
                 writer.add(group.split, group.key, group.scene, group.label, result)
                 overview.add(group.split, group.label, result.stats)
                 if group.split == "train":
@@ -68,7 +69,14 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
                 writer.reject(result)
     data_checks.raise_errors()
     plan.require_something_left(writer.counts(), dataset.path)
-    for warning in (orientation.warning(), validation.imbalance(writer.counts()["train"])):
+    plan.require_returns(writer.losses["train"], dataset.path)
+    for warning in (
+        *validation.small_sets(sum(writer.counts()["train"].values()), writer.num_scenes()["test"]),
+        orientation.warning(),
+        validation.imbalance(writer.counts()["train"]),
+        validation.similar_names(writer.classes),
+        *returns.warnings(writer.losses),
+    ):
         if warning:
             data_checks.note(warning)
     manifest = writer.close(
@@ -77,7 +85,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         image_size=decoding.size,
         orientation=dataset.lidar.orientation,
         orientation_fits=orientation.means(),
-        field_of_view_deg=decoding.view.degrees() if decoding.view is not None else None,
+        field_of_view_deg=decoding.scan.view.degrees() if decoding.scan.view is not None else None,
         normalize=settings.normalize,
         warnings=data_checks.warnings(),
     )
@@ -102,8 +110,12 @@ def write_groups(
         yield from zip(members, of_shard, strict=True)
 
 
-def admit(group: DatasetGroup, result: Written, data_checks: DataChecks) -> bool:
-    """Whether the group stays in the cache; notes its errors and warnings."""
+def admit(group: DatasetGroup, result: Written, channels: int, data_checks: DataChecks) -> bool:
+    """Whether the group stays in the cache; notes its errors and warnings.
+
+    Args:
+        channels: colour channels of the cache's images.
+    """
     stats = result.stats
     contents = {}
     if stats.is_constant:
@@ -114,8 +126,12 @@ def admit(group: DatasetGroup, result: Written, data_checks: DataChecks) -> bool
         contents["scan"] = stats.raster_digest
     else:
         data_checks.warn("empty", group.key)
-    if result.num_far:
+    if result.facts.num_far:
         data_checks.warn("out_of_range", group.key)
+    if result.facts.num_at_origin:
+        data_checks.warn("at_origin", group.key)
+    if result.facts.stored_channels != channels:
+        data_checks.warn("channels", group.key)
     return data_checks.admit_content(contents, group=group.key, split=group.split, label=group.label)
 
 

@@ -54,7 +54,7 @@ class ArrayScan(Scan):
         if not isinstance(self.content, bytes):
             raise UserError(f"{self.place}: no array in the field that dataset.lidar.field names")
         array = readers.read_array(self.content, max_pixels, self.place, compressed=True)
-        raster, _ = formats.from_xyza(array, math.inf, self.place)
+        raster = formats.from_xyza(array, math.inf, self.place).raster
         _, num_rows, num_columns = raster.shape
         rows, columns = np.nonzero(raster[3])
         xyz_m = raster[:3, rows, columns].T.astype(np.float64)

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
     ]
     objects.write_objects(frames, len(frames), given.out, given.folder, settings.export, tally)
     objects.print_summary(given.out, tally)
-    command = output.next_command(given.out, settings.dataset, {"lidar.max_range_m": _MAX_RANGE_M})
+    own = {"lidar.max_range_m": _MAX_RANGE_M, "lidar.axes": "camera", "lidar.unit": "m"}
+    command = output.next_command(given.out, settings.dataset, own)
     print(f"wrote {given.out}; next: {command}")
 
 

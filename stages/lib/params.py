@@ -61,6 +61,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Azimuth = Annotated[float, Field(ge=-360, le=360)]
+Zenith = Annotated[float, Field(ge=-90, le=90)]
 # Names become names of files and stages, so they contain only characters that both allow.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Names = Annotated[list[Name], Field(min_length=1)]
@@ -76,12 +78,13 @@ Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidat
 @_group
 class RgbSource:
     slice: str
+    max_value: Annotated[int, Field(ge=1, le=65535)] | None
 
 
 @_group
 class ViewAngles:
-    azimuth: Annotated[tuple[float, float], Ascending]
-    zenith: Annotated[tuple[float, float], Ascending]
+    azimuth: Annotated[tuple[Azimuth, Azimuth], Ascending]
+    zenith: Annotated[tuple[Zenith, Zenith], Ascending]
 
 
 @_group
@@ -89,6 +92,9 @@ class LidarSource:
     slice: str
     format: Literal["xyza", "xyz", "range", "npy", "pcd"]
     field: str | None
+    axes: Literal["lidar", "forward-left-up", "camera"]
+    unit: Literal["m", "cm", "mm"]
+    angle_unit: Literal["rad", "deg"]
     max_range_m: Positive
     field_of_view_deg: ViewAngles | None
     orientation: Literal[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -249,13 +250,23 @@ def test_real_data_raise_no_false_alarm(pandaset: Path, run_export: Callable[...
 
 
 def test_a_flood_of_errors_stays_readable() -> None:
+    """One line for each cause, with a count; and few lines, however many causes there are."""
     data_checks = DataChecks("data/mine", "stop")
     for number in range(500):
-        data_checks.error("unreadable", f"data/mine: {number}")
+        data_checks.error("unreadable", f"{number}.png", f"truncated after {number} bytes")
+    data_checks.error("unreadable", "a.pcd", "no such file")
     with pytest.raises(UserError) as caught:
         data_checks.raise_errors()
     lines = str(caught.value).splitlines()
-    assert len(lines) == 22 and "480 more of this kind" in lines[20] and "500 errors in all" in lines[21]
+    assert lines[0] == "0.png: truncated after 0 bytes (and 499 more like this, such as 1.png, 2.png)"
+    assert lines[1] == "a.pcd: no such file" and "501 errors in all" in lines[2] and len(lines) == 3
+    # 125 causes more than the two above.
+    for word in map("".join, itertools.product("abcde", repeat=3)):
+        data_checks.error("unreadable", "b.png", f"failed at {word}")
+    with pytest.raises(UserError) as caught:
+        data_checks.raise_errors()
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22 and "107 more causes of this kind" in lines[20]
 
 
 def test_nan_in_channel_a_is_not_replaced_by_zero(
@@ -280,7 +291,7 @@ def test_margins_do_not_hide_a_constant_image(tmp_path: Path, run_export: Callab
 
 def test_no_name_reaches_the_terminal_raw() -> None:
     data_checks = DataChecks("data/mine", "stop")
-    data_checks.error("unreadable", "data/mine: a\n\x1b[31m.png")
+    data_checks.error("unreadable", "data/mine", "a\n\x1b[31m.png")
     with pytest.raises(UserError) as caught:
         data_checks.raise_errors()
     assert str(caught.value) == "data/mine: a??[31m.png"

@@ -105,7 +105,7 @@ def test_the_nearest_point_wins() -> None:
 
     points = np.array([[0, 20, 0], [0, 10, 0], [0, 30, 0], [np.nan, 1, 1], [0, 60, 0]], dtype=np.float32)
     view = projection.FieldOfView((-0.1, 0.1), (-0.1, 0.1))
-    raster = projection.from_cloud(points, view, 3, 50.0)
+    raster, _ = projection.from_cloud(points, view, (3, 3), 50.0)
     assert raster[:, 1, 1].tolist() == [0, 10, 0, 1]
     assert raster[3].sum() == 1
 

@@ -127,3 +127,22 @@ def test_the_report_shows_them(shared_clone: Project) -> None:
         r"Orientation of the rasters \(`dataset\.lidar\.orientation`\): rotate-90\. The correlation .* is 0\.[3-9]\d",
         section,
     )
+
+
+def test_margins_do_not_hide_a_turned_raster() -> None:
+    """A wide image, and its raster as it should lie, mirrored and upside down."""
+    image = np.zeros((3, 16, 16), dtype=np.uint8)
+    image[:, 4:12] = 90
+    image[:, 5:7, 1:6] = 250
+    raster = np.zeros((4, 16, 16), dtype=np.float32)
+    raster[:2, 5:7, 1:6], raster[3, 5:7, 1:6] = 5, 1
+    for turn in ("as-is", "flip-rows", "flip-columns", "rotate-180"):
+        turned = np.ascontiguousarray(geometry.ORIENTATIONS[turn](raster))
+        (facts,) = group_stats.compute(image[None], turned[None], 50.0, [(8, 16)])
+        assert facts.alignment is not None
+        scores = dict(zip(geometry.ORIENTATIONS, facts.alignment, strict=True))
+        assert max(scores, key=lambda name: scores[name]) == turn and scores[turn] > 0.6
+    full = np.zeros((4, 16, 16), dtype=np.float32)
+    full[:2, 4:12], full[3, 4:12] = 5, 1
+    (facts,) = group_stats.compute(image[None], full[None], 50.0, [(8, 16)])
+    assert facts.alignment is not None and np.abs(facts.alignment[:4:2]).max() < 0.01

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 from support.datasets import write_dataset
+from support.processes import work_off_queue
 from support.project import Project
 
 from scripts import preset_runs
@@ -45,6 +46,20 @@ def own_dataset(folder: Path) -> list[str]:
         "dataset.scene_field=null",
     ]
     return [word for override in overrides for word in ("-S", override)]
+
+
+@pytest.mark.sweep
+def test_a_queue_finds_a_dataset_that_nothing_tracks(clone: Project) -> None:
+    """In data/, which Git ignores, so that DVC's copies of the project lack it; also when `check` ran before."""
+    write_dataset(clone.path("data/mine"))
+    own = {"path": "data/mine", "scene_field": None, "lidar.orientation": "as-is"}
+    clone.set(**{f"dataset.{key}": value for key, value in own.items()}, **{"export.image_size": 16})
+    clone.run("dvc", "repro", "check")
+    clone.run("git", "checkout", "params.yaml")
+    values = ["dataset.path=data/mine", "dataset.scene_field=null", "dataset.lidar.orientation=as-is"]
+    options = [word for value in [*values, "export.image_size=16,24"] for word in ("-S", value)]
+    clone.run("dvc", "exp", "run", "--queue", *options, "export")
+    work_off_queue(clone, 2)
 
 
 def test_own_dataset_needs_no_other(clone: Project, tmp_path: Path) -> None:

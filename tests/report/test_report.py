@@ -24,9 +24,10 @@ from stages.lib.evaluation import results as evaluation_results
 from stages.lib.evaluation.decisions import Decisions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Cost, Evaluation, Probes
+from stages.lib.lidar.returns import Losses
 from stages.lib.models import records
 from stages.lib.params import Params
-from stages.lib.report import tables
+from stages.lib.report import format, tables
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
@@ -378,3 +379,27 @@ def test_shares_have_intervals_and_late_scans_are_excused(
     assert text.count("*Late scan* was left out") == 1
     assert "No model missed a sensor in training" in text
     assert "best" not in text and "significant" not in text
+
+
+def test_names_of_users_stay_as_they_are_written() -> None:
+    """Bars and line breaks would break tables, and other marks of Markdown would vanish."""
+    names = ("car|van", "_new_", "a\nb", "$5 $10", "<b>", "sedan")
+    manifest = made_up_manifest(names, {"train": dict.fromkeys(names, 3)} | NO_GROUPS, {"train": 2})
+    head, rule, *_ = tables.groups(manifest).splitlines()
+    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", head.strip("|"))]
+    assert len(cells) == rule.strip("|").count("|") + 1
+    assert cells == ["Groups", r"car\|van", r"\_new\_", "a b", r"\$5 \$10", r"\<b\>", "sedan", "Scenes"]
+    assert format.escaped("see dataset.lidar.max_range_m") == "see dataset.lidar.max_range_m"
+    assert format.code("data/`x`") == "data/'x'"
+
+
+def test_returns_that_were_lost_are_in_a_table() -> None:
+    manifest = made_up_manifest(("a", "b"), {"train": {"a": 3, "b": 3}} | NO_GROUPS, {"train": 2})
+    assert tables.returns(manifest) == ""
+    losses = Losses(stored=2000, beyond_range=500, merged=100, not_finite=1)
+    *_, row = tables.returns(replace(manifest, returns={"train": losses.counts()})).splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["train", "2,000", "70.0%", "25.0%", "0.0%", "5.0%", "0.1%"]
+
+
+NO_GROUPS: dict[str, dict[str, int]] = {"validation": {"none": 0}, "test": {"none": 0}}

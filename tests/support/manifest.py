@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.lib.lidar.returns import Losses
 from stages.lib.tensors.manifest import Manifest, Normalization
 
 
@@ -22,5 +23,6 @@ def made_up_manifest(
         normalized=True,
         statistics={sensor: Normalization([0.0], [1.0]) for sensor in ("rgb", "lidar")},
         shards={},
+        returns={split: Losses(stored=1000).counts() for split in counts},
         warnings=["something about the data"],
     )

@@ -16,7 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from stages.lib.core import processes
-from stages.lib.core.errors import UserError
+from stages.lib.core.errors import UserError, printable_lines
 
 # Errors of the operating system for a full disk, an exhausted quota and a file that is too large.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -29,7 +29,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         main(sys.argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(error)}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in _FULL:

@@ -14,6 +14,11 @@ def printable(text: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
+def printable_lines(text: object) -> str:
+    """As `printable`, but lines stay lines."""
+    return "\n".join(printable(line) for line in str(text).split("\n"))
+
+
 def shortened(text: object, limit: int = 80) -> str:
     """Text from a dataset, cut so that it fits into one line of a message."""
     flat = printable(text)

@@ -18,7 +18,8 @@ from bson import ObjectId
 from stages.lib.core import console
 from stages.lib.core.errors import UserError, first_line, require_short, shortened
 from stages.lib.core.names import SPLITS
-from stages.lib.datasets import database
+from stages.lib.datasets import database, folders, slice_samples
+from stages.lib.datasets.slice_samples import SliceSample
 from stages.lib.datasets.validation import DataChecks
 from stages.lib.params import Dataset as DatasetParams
 
@@ -58,6 +59,8 @@ class GroupReader:
         self._is_inside: dict[
             str, bool
         ] = {}  # by folder; to resolve the path of each file would take ten times as long
+        self._without_scene = 0  # groups
+        self._num_external = 0  # media files
         self._check_schema()
         self.groups = self._read_groups()
 
@@ -113,13 +116,18 @@ class GroupReader:
 
     def _read_groups(self) -> list[DatasetGroup]:
         settings = self._settings
-        images, scans = self._read_samples()
+        images, scans = slice_samples.read(
+            self._dataset,
+            (settings.rgb.slice, settings.lidar.slice),
+            self._stored_as(settings.label_field),
+            self._stored_as(settings.scene_field),
+        )
         groups: dict[str, DatasetGroup] = {}
         untagged: set[str] = set()
         num_untagged = 0
         for group_id in dict.fromkeys([*images, *scans]):
             samples = [part[group_id] for part in (images, scans) if group_id in part]
-            tags = {tag for sample in samples for tag in sample["tags"]}
+            tags = {str(tag) for sample in samples for tag in sample.tags}
             if tags.isdisjoint(self._split_of_tag):
                 num_untagged += 1
                 untagged |= tags or {"no tag"}
@@ -129,17 +137,32 @@ class GroupReader:
                 continue
             if group.key in groups:
                 place = f"{settings.path}: {group.key}"
-                self._checks.error("image of several groups", f"{place}: its image belongs to several groups")
+                self._checks.error("image of several groups", place, "its image belongs to several groups")
             else:
                 groups[group.key] = group
         if not {"train", "validation"} <= {group.split for group in groups.values()}:
             # If all groups of a split have errors, these explain more than "the split is empty".
             self._checks.raise_errors()
         self._require_splits(list(groups.values()))
+        self._report_doubts(len(groups))
         if num_untagged:
             self._report_untagged(list(groups.values()), num_untagged, sorted(untagged))
         # FiftyOne's order depends on its database; the order of the keys is always the same.
         return [groups[key] for key in sorted(groups)]
+
+    def _report_doubts(self, num_groups: int) -> None:
+        """Warns of what every single group may have, but what as a whole may be a mistake."""
+        settings, note = self._settings, self._checks.note
+        if self._without_scene and self._stored_as(settings.scene_field):
+            note(
+                f"{self._without_scene:,} of {num_groups:,} groups have no value in '{settings.scene_field}' "
+                "(dataset.scene_field); each counts as a scene of its own"
+            )
+        if self._num_external:
+            note(
+                f"{self._num_external:,} media files lie outside the dataset's folder, where DVC does not see a "
+                "change: run dvc repro --force export after one"
+            )
 
     def _report_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
         """Warns of groups without the tag of a split; raises UserError if there is no test split without them."""
@@ -154,15 +177,15 @@ class GroupReader:
         self._checks.note(f"{left_out}; they were left out")
 
     def _read_group(
-        self, image: dict[str, Any] | None, scan: dict[str, Any] | None, tags: set[str]
+        self, image: SliceSample | None, scan: SliceSample | None, tags: set[str]
     ) -> DatasetGroup | None:
         """A group from its two samples and their tags; None when it has an error."""
         settings, checks = self._settings, self._checks
         samples = [sample for sample in (image, scan) if sample is not None]
 
         def fault(kind: str, text: str) -> None:
-            place = f"{settings.path}: group of {shortened(samples[0]['filepath'], 200)}"
-            checks.error(kind, f"{place}: {text}")
+            place = f"{settings.path}: group of {shortened(samples[0].filepath, 200)}"
+            checks.error(kind, place, text)
 
         splits = sorted(self._split_of_tag[tag] for tag in tags & self._split_of_tag.keys())
         if len(splits) > 1:
@@ -172,7 +195,16 @@ class GroupReader:
             key, name = ("rgb", settings.rgb.slice) if image is None else ("lidar", settings.lidar.slice)
             fault("missing slice", f"no sample in slice '{name}' (dataset.{key}.slice)")
             return None
-        labels = {sample["label"] for sample in samples if sample["label"]}
+        if doubled := next((sample for sample in samples if sample.doubled), None):
+            also = shortened(doubled.doubled, 200)
+            fault("several samples of a slice", f"several samples in slice '{doubled.slice}', also {also}")
+            return None
+        try:
+            labels = {text for sample in samples if (text := slice_samples.as_text(sample.label))}
+            scenes = {text for sample in samples if (text := slice_samples.as_text(sample.scene))}
+        except UserError as error:
+            fault("unusable field", str(error))
+            return None
         if not labels:
             fault("missing label", f"no label in '{settings.label_field}' (dataset.label_field)")
             return None
@@ -180,16 +212,20 @@ class GroupReader:
             some = " and ".join(f"'{shortened(label)}'" for label in sorted(labels))
             fault("contradicting labels", f"its slices are labelled {some}")
             return None
+        if len(scenes) > 1:
+            some = " and ".join(f"'{shortened(scene)}'" for scene in sorted(scenes))
+            fault("contradicting scenes", f"its slices are of scenes {some} (dataset.scene_field)")
+            return None
         try:
-            paths = (self._inside(image["filepath"]), self._inside(scan["filepath"]))
-            scenes = [sample["scene"] for sample in samples if sample["scene"] is not None]
-            key = os.path.splitext(samples[0]["filepath"].removeprefix(f"{self._folder}{os.sep}"))[0]
-            scene = str(scenes[0]) if scenes else key
+            paths = (self._inside(image.filepath), self._inside(scan.filepath))
+            key = os.path.splitext(samples[0].filepath.removeprefix(f"{self._folder}{os.sep}"))[0]
+            self._without_scene += not scenes
+            scene = scenes.pop() if scenes else key
             require_short([*labels, scene, key], f"{settings.path}: group of {key[:80]}: text")
         except UserError as error:
-            checks.error("refused", str(error))
+            checks.error("refused", "", str(error))
             return None
-        return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, lidar_id=scan["id"])
+        return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, lidar_id=scan.id)
 
     def _inside(self, path: str) -> str:
         """The path; raises UserError when it leads out of the dataset's folder, as in a hostile dataset."""
@@ -199,31 +235,13 @@ class GroupReader:
         inside = self._is_inside[folder]
         if os.path.islink(path):
             inside = Path(os.path.realpath(path)).is_relative_to(self._real_folder)
+        self._num_external += not inside
         if not (inside or self._settings.allow_external_media):
             raise UserError(
                 f"{self._settings.path}: media file {shortened(path, 200)} lies outside the dataset's folder; "
                 "set dataset.allow_external_media: true if you trust the dataset"
             )
         return path
-
-    def _read_samples(self) -> tuple[dict[ObjectId, dict[str, Any]], dict[ObjectId, dict[str, Any]]]:
-        """Path, tags, label and scene of the samples of both slices, by group."""
-        settings, group = self._settings, self._dataset.group_field
-        label, scene = self._stored_as(settings.label_field), self._stored_as(settings.scene_field)
-        # Directly from the database: FiftyOne's functions take three times as long.
-        wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, f"{label}.label", scene]), 1)
-        slices: dict[str, dict[ObjectId, dict[str, Any]]] = {settings.rgb.slice: {}, settings.lidar.slice: {}}
-        for document in self._dataset._sample_collection.find({}, wanted):
-            membership = document.get(group) or {}
-            if membership.get("name") in slices:
-                slices[membership["name"]][membership["_id"]] = {
-                    "id": document["_id"],
-                    "filepath": document["filepath"],
-                    "tags": document.get("tags") or [],
-                    "label": (document.get(label) or {}).get("label"),
-                    "scene": document.get(scene) if scene else None,
-                }
-        return slices[settings.rgb.slice], slices[settings.lidar.slice]
 
     def _stored_as(self, name: str | None) -> str | None:
         """The name of a field in the database; None if there is no such field."""
@@ -258,7 +276,7 @@ def opened(settings: DatasetParams, checks: DataChecks) -> Iterator[GroupReader]
     Raises:
         UserError: when the folder is missing, is not a FiftyOneDataset or does not match the settings.
     """
-    require_dataset_folder(Path(settings.path))
+    folders.require_dataset(Path(settings.path))
     with loaded(Path(settings.path)) as dataset:
         yield GroupReader(dataset, settings, checks)
 
@@ -279,20 +297,9 @@ def loaded(folder: Path) -> Iterator[Any]:
                 progress=console.is_interactive(),
             )
     except Exception as error:  # FiftyOne passes on the errors of many parsers
+        folders.require_json(folder)
         raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
     try:
         yield dataset
     finally:
         dataset.delete()
-
-
-def require_dataset_folder(folder: Path) -> None:
-    """Raises UserError unless the folder has the files of a FiftyOneDataset."""
-    if not folder.is_dir():
-        raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
-    missing = [name for name in ("metadata.json", "samples.json") if not (folder / name).is_file()]
-    if missing:
-        raise UserError(
-            f"params.yaml: dataset.path: '{folder}' is not a FiftyOneDataset (it has no {' and no '.join(missing)}); "
-            "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
-        )

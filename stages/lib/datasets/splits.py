@@ -64,6 +64,7 @@ def _in_two_splits(groups: list[DatasetGroup], checks: DataChecks) -> set[str]:
         if group.split != other.split:
             checks.error(
                 "scene in two splits",
+                "",
                 f"scene '{shortened(group.scene)}' is in two splits: {group.key} in {group.split}, "
                 f"{other.key} in {other.split}; move its groups to one, or set dataset.scene_field to null "
                 "if that field does not name scenes",

@@ -14,6 +14,7 @@ from stages.lib.core.names import SPLITS
 from stages.lib.export import shards
 from stages.lib.export.decode import Written
 from stages.lib.export.group_stats import GroupStats
+from stages.lib.lidar.returns import Losses
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest, Normalization
@@ -49,7 +50,8 @@ class Writer:
     def __init__(self, folder: Path, classes: list[str]) -> None:
         """`classes`: all labels in sorted order."""
         self._folder = folder
-        self._classes = classes
+        self.classes = classes
+        self.losses = {split: Losses() for split in SPLITS}  # of the returns of all groups in the cache
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._rejected: dict[str, list[int]] = defaultdict(list)
         self._groups: dict[str, list[CachedGroup]] = {split: [] for split in SPLITS}
@@ -60,10 +62,11 @@ class Writer:
     def add(self, split: str, key: str, scene: str, label: str, written: Written) -> None:
         """Adds a group that lies in a shard; call it in the order of the rows."""
         stats = written.stats
-        index = self._classes.index(label)
+        index = self.classes.index(label)
         self._groups[split].append(CachedGroup(split, key, scene, index, stats.returns, stats.mean_range_m))
         content = [key, scene, label, split, stats.image_digest, stats.raster_digest]
         self._digests[key] = hashlib.sha256("\0".join(content).encode()).hexdigest()
+        self.losses[split] += written.facts.losses
         if split == "train":
             self._colors.add(stats)
             self._relief_squares += stats.relief_squares
@@ -77,6 +80,10 @@ class Writer:
     def counts(self) -> dict[str, dict[str, int]]:
         """Groups by split and class."""
         return {split: self._count_classes(split) for split in SPLITS}
+
+    def num_scenes(self) -> dict[str, int]:
+        """Scenes by split."""
+        return {split: len({group.scene for group in self._groups[split]}) for split in SPLITS}
 
     def close(
         self,
@@ -102,9 +109,9 @@ class Writer:
         return Manifest(
             source=source,
             digest=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            classes=self._classes,
+            classes=self.classes,
             counts=self.counts(),
-            scenes={split: len({group.scene for group in self._groups[split]}) for split in SPLITS},
+            scenes=self.num_scenes(),
             channels={"rgb": channels, "lidar": 4},
             image_size=image_size,
             orientation=orientation,
@@ -116,6 +123,7 @@ class Writer:
                 "lidar": self._lidar_normalization(image_size),
             },
             shards=self._shards,
+            returns={split: losses.counts() for split, losses in self.losses.items()},
             warnings=[*warnings, *self._unseen_classes()],
         )
 
@@ -134,13 +142,13 @@ class Writer:
         learned = self._count_classes("train")
         return [
             f"class '{name}' has no training group, so no model can learn it; its groups raise every loss"
-            for name in self._classes
+            for name in self.classes
             if not learned[name]
         ]
 
     def _count_classes(self, split: str) -> dict[str, int]:
         counted = Counter(group.label for group in self._groups[split])
-        return {name: counted[index] for index, name in enumerate(self._classes)}
+        return {name: counted[index] for index, name in enumerate(self.classes)}
 
 
 def _write_groups(groups: list[CachedGroup], folder: Path) -> None:

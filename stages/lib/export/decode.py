@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from stages.lib.core.errors import UserError
-from stages.lib.export import group_stats, images
-from stages.lib.export.group_stats import GroupStats, digest_of
+from stages.lib.export import group_stats, images, scans
+from stages.lib.export.group_stats import GroupStats
+from stages.lib.export.scans import Job, ScanSettings
 from stages.lib.export.shards import Shard
-from stages.lib.lidar import formats, projection, readers
-from stages.lib.lidar.formats import Angles
-from stages.lib.lidar.projection import FieldOfView
+from stages.lib.lidar import projection
+from stages.lib.lidar.projection import Extent, FieldOfView
+from stages.lib.lidar.returns import Losses
 
 _BATCHES_AHEAD = 2  # of the reader, for each process; more would only take memory
 
@@ -37,46 +38,36 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is needed to decode one group."""
-
-    image_path: str
-    scan_path: str  # media file of the LiDAR slice
-    field: object  # the LiDAR field as the database holds it: bytes, if it is an array
-    angles: Angles | None
-    label: int
-    place: str  # names the group in messages
-
-
-@dataclass(frozen=True)
 class Settings:
     """How every group is decoded; params.yaml explains the values."""
 
-    format: str
-    orientation: str
     size: int
-    max_pixels: int
-    max_range_m: float
-    channels: int  # colour channels that all images must have
-    view: FieldOfView | None = None  # of point clouds
+    channels: int  # colour channels of the cache's images
+    white: int  # value of white in images of 16 bits
+    scan: ScanSettings
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """Facts about one group that its image and raster in the cache do not show."""
 
+    losses: Losses
     num_far: int  # returns at max_range_m or farther
+    num_at_origin: int  # returns without a direction
+    stored_channels: int  # colour channels of its file
     # Of image and raster before they were resized; None if they were not.
     image_digest: str | None
     raster_digest: str | None
 
 
 @dataclass(frozen=True)
-class Decoded(_Found):
+class Decoded:
     """Image and raster of one group."""
 
     image: UInt8[np.ndarray, "C S S"]
     raster: Float[np.ndarray, "4 S S"]
+    facts: Found
+    image_shape: tuple[int, int]  # height and width without margins
 
 
 @dataclass(frozen=True)
@@ -86,13 +77,14 @@ class Written:
     shard: str
     row: int
     stats: GroupStats
-    num_far: int  # returns at max_range_m or farther
+    facts: Found
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """A group that cannot be decoded."""
 
+    place: str  # its file, or its name
     reason: str
 
 
@@ -131,50 +123,16 @@ def decode(job: Job, settings: Settings) -> Decoded:
     Raises:
         UserError: when its image or scan is missing, damaged or not of the configured format.
     """
-    image = images.read_image(job.image_path, settings.size, settings.max_pixels)
-    channels = len(image.pixels)
-    if channels != settings.channels:
+    image = images.read_image(job.image_path, settings.size, settings.scan.max_pixels, settings.white)
+    pixels = images.with_channels(image.pixels, settings.channels)
+    if pixels is None:
         raise UserError(
-            f"{job.image_path}: {channels} colour channels, but the first image has {settings.channels}; "
-            "all images need the same number"
+            f"{job.image_path}: {len(image.pixels)} colour channels, but most images have {settings.channels}; "
+            "convert it, or leave it out with export.on_error: skip"
         )
-    unfitted, num_far = _read_raster(job, settings)
-    raster = formats.fitted(unfitted, settings.size, settings.orientation)
-    raster_digest = digest_of(unfitted) if unfitted.shape != raster.shape else None
-    return Decoded(num_far, image.digest, raster_digest, image.pixels, raster)
-
-
-def _read_raster(job: Job, settings: Settings) -> tuple[np.ndarray, int]:
-    """The raster before it is turned and resized, and the number of returns that are too far away."""
-    if settings.format == "pcd":
-        assert settings.view is not None, "point clouds need a field of view"
-        points = readers.read_cloud(job.scan_path, settings.max_pixels)
-        return projection.from_cloud(points, settings.view, settings.size, settings.max_range_m), 0
-    if settings.format == "npy":
-        array = readers.read_npy(job.scan_path, settings.max_pixels)
-        return formats.from_range(array, job.angles, settings.max_range_m, job.scan_path), 0
-    if not isinstance(job.field, bytes):
-        raise UserError(f"{job.place}: no array in the field that dataset.lidar.field names")
-    array = readers.read_array(job.field, settings.max_pixels, job.place, compressed=True)
-    if settings.format == "range":
-        return formats.from_range(array, job.angles, settings.max_range_m, job.place), 0
-    if settings.format == "xyz":
-        return formats.from_xyz(array, settings.max_range_m, job.place), 0
-    return formats.from_xyza(array, settings.max_range_m, job.place)
-
-
-def count_channels(paths: list[str], size: int, max_pixels: int, pool: Pool) -> int:
-    """Colour channels of the first readable image; 3 if none is readable."""
-    return next(in_order(partial(_count_channels, size=size, max_pixels=max_pixels), [paths], pool))
-
-
-def _count_channels(paths: list[str], size: int, max_pixels: int) -> int:
-    for path in paths:
-        try:
-            return len(images.read_image(path, size, max_pixels).pixels)
-        except UserError:
-            continue  # reported when it is decoded
-    return 3
+    scan = scans.read(job, settings.scan, image.shape, settings.size)
+    found = Found(scan.losses, scan.num_far, scan.num_at_origin, len(image.pixels), image.digest, scan.digest)
+    return Decoded(pixels, scan.raster, found, image.shape)
 
 
 def write_shards(
@@ -188,18 +146,19 @@ def write_shards(
     return in_order(partial(_write_shard, settings=settings), shards, pool)
 
 
-def fit_view(clouds: list[str], max_pixels: int, max_range_m: float, pool: Pool) -> FieldOfView | None:
-    """The smallest field of view that contains the points of all these clouds, without the unreadable ones."""
+def fit_view(clouds: list[str], settings: ScanSettings, pool: Pool) -> FieldOfView | str:
+    """The smallest field of view that contains the points of all these clouds, without the unreadable ones.
+
+    If there is none, the first reason why.
+    """
     batches = [clouds[start : start + _CLOUDS] for start in range(0, len(clouds), _CLOUDS)]
-    found = in_order(partial(_views, max_pixels=max_pixels, max_range_m=max_range_m), batches, pool)
-    views = [view for batch in found for view in batch]
-    if not views:
-        return None
-    azimuth = np.array([view.azimuth_rad for view in views])
-    zenith = np.array([view.zenith_rad for view in views])
-    return FieldOfView(
-        (float(azimuth[:, 0].min()), float(azimuth[:, 1].max())),
-        (float(zenith[:, 0].min()), float(zenith[:, 1].max())),
+    found = list(in_order(partial(_extents, settings=settings), batches, pool))
+    view = projection.smallest_view(part for extents, _ in found for part in extents)
+    if view is not None:
+        return view
+    return next(
+        (reason for _, reason in found if reason),
+        f"{clouds[0]}: no point closer than dataset.lidar.max_range_m ({settings.max_range_m:g} m)",
     )
 
 
@@ -227,20 +186,24 @@ def in_order(work: Callable[[Batch], T], batches: Iterable[Batch], pool: Pool) -
 def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Written | Unreadable]:
     path, jobs = shard
     content = Shard(len(jobs), settings.channels, settings.size)
-    results: list[_Found | Unreadable] = []
+    results: list[Found | Unreadable] = []
+    shapes = []  # of the images that fill rows of the shard
     for job in jobs:
         try:
             decoded = decode(job, settings)
         except UserError as error:
-            results.append(Unreadable(str(error)))
+            results.append(_unreadable(job, str(error)))
         else:
             content.add(decoded.image, decoded.raster, job.label)
-            results.append(_Found(decoded.num_far, decoded.image_digest, decoded.raster_digest))
+            results.append(decoded.facts)
+            shapes.append(decoded.image_shape)
     if content.filled:
         content.save(path)
     filled = slice(content.filled)
     rows = enumerate(
-        group_stats.compute(content.images[filled], content.rasters[filled], settings.max_range_m)
+        group_stats.compute(
+            content.images[filled], content.rasters[filled], settings.scan.max_range_m, shapes
+        )
     )
     return [
         result if isinstance(result, Unreadable) else _written(path, result, *next(rows))
@@ -248,22 +211,32 @@ def _write_shard(shard: tuple[Path, list[Job]], settings: Settings) -> list[Writ
     ]
 
 
-def _written(path: Path, found: _Found, row: int, stats: GroupStats) -> Written:
+def _unreadable(job: Job, message: str) -> Unreadable:
+    """Place and reason apart, so that many groups with the same reason are told together."""
+    for place in (job.image_path, job.scan_path, job.place):
+        if message.startswith(f"{place}: "):
+            return Unreadable(place, message.removeprefix(f"{place}: "))
+    return Unreadable(job.place, message)
+
+
+def _written(path: Path, found: Found, row: int, stats: GroupStats) -> Written:
     stats = replace(
         stats,
         image_digest=found.image_digest or stats.image_digest,
         raster_digest=found.raster_digest or stats.raster_digest,
     )
-    return Written(path.name, row, stats, found.num_far)
+    return Written(path.name, row, stats, found)
 
 
-def _views(clouds: list[str], max_pixels: int, max_range_m: float) -> list[FieldOfView]:
-    views = []
+def _extents(clouds: list[str], settings: ScanSettings) -> tuple[list[Extent], str | None]:
+    """The directions of the points of clouds together, and why the first unreadable one is."""
+    found, reason = [], None
     for path in clouds:
         try:
-            view = projection.field_of_view(readers.read_cloud(path, max_pixels), max_range_m)
-        except UserError:
-            continue  # reported when it is decoded
-        if view is not None:
-            views.append(view)
-    return views
+            extent = projection.extent(scans.read_points(path, settings), settings.max_range_m)
+        except UserError as error:
+            reason = reason or str(error)
+            continue
+        if extent is not None:
+            found.append(extent)
+    return ([projection.joined(found)] if found else []), reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,15 +43,28 @@ class GroupStats:
 
 
 def compute(
-    images: UInt8[np.ndarray, "N C S S"], rasters: Float[np.ndarray, "N 4 S S"], max_range_m: float
+    images: UInt8[np.ndarray, "N C S S"],
+    rasters: Float[np.ndarray, "N 4 S S"],
+    max_range_m: float,
+    shapes: Sequence[tuple[int, int]] | None = None,
 ) -> list[GroupStats]:
-    """The statistics of each group."""
+    """The statistics of each group.
+
+    Args:
+        shapes: heights and widths of the images without margins; by default, there are no margins.
+    """
+    shapes = shapes or [images.shape[2:]] * len(images)
     parts = [slice(start, start + _TOGETHER) for start in range(0, len(images), _TOGETHER)]
-    return [stats for part in parts for stats in _compute(images[part], rasters[part], max_range_m)]
+    return [
+        stats for part in parts for stats in _compute(images[part], rasters[part], max_range_m, shapes[part])
+    ]
 
 
 def _compute(
-    images: UInt8[np.ndarray, "N C S S"], rasters: Float[np.ndarray, "N 4 S S"], max_range_m: float
+    images: UInt8[np.ndarray, "N C S S"],
+    rasters: Float[np.ndarray, "N 4 S S"],
+    max_range_m: float,
+    shapes: Sequence[tuple[int, int]],
 ) -> list[GroupStats]:
     count, num_pixels = len(images), images[0, 0].size
     colors = images[:, :3].reshape(count, -1, num_pixels)
@@ -73,7 +87,7 @@ def _compute(
     bins = np.minimum(range_m * (RANGE_BINS / max_range_m), RANGE_BINS - 1).astype(np.int64)
     range_counts = np.bincount(groups * RANGE_BINS + bins, minlength=count * RANGE_BINS)
     cells = rows * rasters.shape[3] + columns
-    alignment = alignment_scores(_foreground(images), groups, cells)
+    alignment = alignment_scores(_foregrounds(images, shapes), groups, cells)
     return [
         GroupStats(
             image_digest=digest_of(images[i]),
@@ -142,7 +156,26 @@ def _places(side: int) -> Int[np.ndarray, "8 P"]:
     return np.stack([np.argsort(turn(numbered).ravel()) for turn in geometry.ORIENTATIONS.values()])
 
 
-def _foreground(images: UInt8[np.ndarray, "N C S S"]) -> Int[np.ndarray, "N P"]:
+def _foregrounds(
+    images: UInt8[np.ndarray, "N C S S"], shapes: Sequence[tuple[int, int]]
+) -> Int[np.ndarray, "N P"]:
+    """The foreground of each image; margins have its mean, so that they tell nothing.
+
+    Image and raster have the same margins. Their agreement would hide how the raster lies on the image.
+    """
+    foreground = _foreground(images)
+    size = images.shape[2]
+    for i, (height, width) in enumerate(shapes):
+        if (height, width) != (size, size):
+            top, left = (size - height) // 2, (size - width) // 2
+            inner = _foreground(images[i : i + 1, :, top : top + height, left : left + width])
+            square = np.full((size, size), round(inner.mean()), dtype=foreground.dtype)
+            square[top : top + height, left : left + width] = inner.reshape(height, width)
+            foreground[i] = square.ravel()
+    return foreground
+
+
+def _foreground(images: UInt8[np.ndarray, "N C H W"]) -> Int[np.ndarray, "N P"]:
     """How much each pixel differs from the image's border: an estimate of where the object is."""
     colors = images[:, :3]
     edges = [colors[:, :, 0], colors[:, :, -1], colors[:, :, :, 0], colors[:, :, :, -1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ import numpy as np
 from stages.lib.core.errors import UserError
 from stages.lib.datasets import splits
 from stages.lib.datasets.reader import DatasetGroup, GroupReader
-from stages.lib.export import decode
-from stages.lib.export.decode import Job, Pool, Settings
+from stages.lib.datasets.validation import DataChecks
+from stages.lib.export import decode, survey
+from stages.lib.export.decode import Pool, Settings
+from stages.lib.export.scans import Job, ScanSettings
 from stages.lib.lidar import formats
 from stages.lib.lidar.projection import FieldOfView
-from stages.lib.params import Dataset, Export
+from stages.lib.lidar.returns import CAUSES, Losses
+from stages.lib.params import Dataset, Export, LidarSource
 from stages.lib.tensors import manifest as manifests
-
-_MOST_IMAGES = 1000  # read at most, until one is readable and shows the number of colour channels
 
 
 def in_order(groups: list[DatasetGroup]) -> list[DatasetGroup]:
@@ -39,36 +41,87 @@ def require_something_left(counts: dict[str, dict[str, int]], source: str) -> No
         )
 
 
-def decoding_settings(groups: list[DatasetGroup], dataset: Dataset, settings: Export, pool: Pool) -> Settings:
-    """How all groups are decoded; the data determine the number of colour channels and the field of view."""
-    channels = decode.count_channels(
-        [group.image_path for group in groups[:_MOST_IMAGES]], settings.image_size, settings.max_pixels, pool
+def require_returns(losses: Losses, source: str) -> None:
+    """Raises UserError when no LiDAR return of the training split is left: the LiDAR network would learn nothing."""
+    if losses.kept:
+        return
+    causes = ", ".join(
+        f"{getattr(losses, cause):,} {text}" for cause, text in CAUSES.items() if getattr(losses, cause)
     )
-    return Settings(
-        format=dataset.lidar.format,
-        orientation=dataset.lidar.orientation,
-        size=settings.image_size,
+    raise UserError(
+        f"{source}: no LiDAR return of the training split is left of {losses.stored:,} stored ones"
+        + (f" ({causes}); " if causes else "; ")
+        + "check dataset.lidar.unit, axes, max_range_m and field_of_view_deg"
+    )
+
+
+def decoding_settings(
+    reader: GroupReader,
+    groups: list[DatasetGroup],
+    dataset: Dataset,
+    settings: Export,
+    pool: Pool,
+    checks: DataChecks,
+) -> Settings:
+    """How all groups are decoded; the data determine colour channels, white and the field of view.
+
+    Args:
+        checks: receives warnings about settings that the data contradict.
+
+    Raises:
+        UserError: when the data cannot be what the settings say.
+    """
+    lidar = dataset.lidar
+    scan = ScanSettings(
+        format=lidar.format,
+        axes=lidar.axes,
+        unit=lidar.unit,
+        orientation=lidar.orientation,
         max_pixels=settings.max_pixels,
-        max_range_m=dataset.lidar.max_range_m,
-        channels=channels,
-        view=field_of_view(groups, dataset, settings.max_pixels, pool)
-        if dataset.lidar.format == "pcd"
-        else None,
+        max_range_m=lidar.max_range_m,
+        view=configured_view(lidar),
     )
+    picks = np.linspace(0, len(groups) - 1, min(survey.SAMPLE, len(groups))).astype(int)
+    sample = [(Path(), [groups[pick] for pick in picks])]
+    jobs = [job for _, part in make_jobs(reader, sample, dataset, settings.max_pixels) for job in part]
+    looks = survey.look(jobs, scan, pool)
+    warnings = survey.scan_warnings(looks, scan, dataset.path)
+    if lidar.format == "pcd":
+        scan = replace(scan, view=scan.view or fitted_view(groups, scan, dataset, pool))
+        assert scan.view is not None
+        warnings += survey.view_warnings(looks, scan.view, lidar.orientation)
+    white, guess = survey.white(
+        looks,
+        [group.image_path for group in groups],
+        dataset.rgb.max_value,
+        settings.max_pixels,
+        pool,
+        dataset.path,
+    )
+    for warning in [*warnings, *filter(None, [guess])]:
+        checks.note(warning)
+    return Settings(settings.image_size, survey.most_channels(looks), white, scan)
 
 
-def field_of_view(groups: list[DatasetGroup], dataset: Dataset, max_pixels: int, pool: Pool) -> FieldOfView:
-    """The configured field of view, or the smallest one that contains the training split's point clouds."""
-    configured = dataset.lidar.field_of_view_deg
-    if configured is not None:
-        azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
-        return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
+def configured_view(lidar: LidarSource) -> FieldOfView | None:
+    """The field of view that params.yaml gives for point clouds."""
+    configured = lidar.field_of_view_deg
+    if configured is None or lidar.format != "pcd":
+        return None
+    azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
+    return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
+
+
+def fitted_view(
+    groups: list[DatasetGroup], settings: ScanSettings, dataset: Dataset, pool: Pool
+) -> FieldOfView:
+    """The smallest field of view that contains the training split's point clouds."""
     clouds = [group.scan_path for group in groups if group.split == "train"]
-    view = decode.fit_view(clouds, max_pixels, dataset.lidar.max_range_m, pool)
-    if view is None:
+    view = decode.fit_view(clouds, settings, pool)
+    if isinstance(view, str):
         raise UserError(
             f"{dataset.path}: no point cloud of the training split (slice '{dataset.lidar.slice}', "
-            "dataset.lidar.slice) is readable and has points closer than dataset.lidar.max_range_m"
+            f"dataset.lidar.slice) can be used; the first one: {view}"
         )
     return view
 
@@ -99,7 +152,7 @@ def make_jobs(
         scan_path_of = {_folder_and_label(group): group.scan_path for group in every}
         angles = {
             (parent, label): formats.find_angles(
-                reader.info, Path(dataset.path), Path(scan_path), label, max_pixels
+                reader.info, Path(dataset.path), Path(scan_path), label, max_pixels, dataset.lidar.angle_unit
             )
             for (parent, label), scan_path in scan_path_of.items()
         }

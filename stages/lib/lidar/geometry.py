@@ -4,6 +4,7 @@ Axes: x to the right, y forward, z up, all in metres. In a raster each row has o
 one zenith angle, as in the course's data.
 
     R = rows (azimuth), C = columns (zenith), H, W = height and width of a raster in any orientation
+    N = points
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 # Turns a raster so that it covers the camera's image. Each acts on the last two axes; rotations are clockwise.
 ORIENTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -24,6 +25,26 @@ ORIENTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "transpose": lambda raster: np.swapaxes(raster, -2, -1),
     "anti-transpose": lambda raster: np.rot90(raster, k=2, axes=(-2, -1)).swapaxes(-2, -1),
 }
+
+# Axes of stored coordinates: for x to the right, y forward and z up, the stored axis and its sign.
+AXES: dict[str, tuple[tuple[int, int], ...]] = {
+    "lidar": ((0, 1), (1, 1), (2, 1)),
+    "forward-left-up": ((1, -1), (0, 1), (2, 1)),  # ROS, KITTI, nuScenes, Waymo
+    "camera": ((0, 1), (2, 1), (1, -1)),  # x to the right, y down, z forward
+}
+
+
+def from_axes(xyz: Num[np.ndarray, "3 ..."], axes: str) -> Num[np.ndarray, "3 ..."]:
+    """Coordinates in this module's axes; `axes` (a key of AXES) says what the stored ones mean."""
+    if axes == "lidar":
+        return xyz
+    return np.stack([xyz[stored] if sign > 0 else -xyz[stored] for stored, sign in AXES[axes]])
+
+
+def turned_shape(shape: tuple[int, int], orientation: str) -> tuple[int, int]:
+    """Height and width after a turn, which are also those before it: no turn but keeps or swaps them."""
+    height, width = ORIENTATIONS[orientation](np.empty(shape, dtype=bool)).shape
+    return height, width
 
 
 def directions(

@@ -1,4 +1,4 @@
-"""Reads LiDAR files (.npy, .pcd) and array fields, which may be damaged or hostile.
+"""Reads LiDAR files (.npy, .pcd, .fo3d) and array fields, which may be damaged or hostile.
 
 Sizes that a header declares are checked before memory is allocated. Arrays that numpy would unpickle are refused.
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import math
 import os
 import stat
@@ -18,14 +19,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from numpy.lib import format as npy
-from pypcd4 import PointCloud
 
-from stages.lib.core.errors import UserError, first_line
+from stages.lib.core.errors import UserError, first_line, shortened
+from stages.lib.lidar import pcd
 
 _MAX_VALUES_PER_PIXEL = 4  # x, y, z, a
 _MAX_ITEM_BYTES = 8
 _MAX_HEADER_BYTES = 10_000
-_MAX_POINT_BYTES = 256
+_MAX_SCENE_BYTES = 1_000_000
+_OTHER_CLOUDS = (".bin", ".ply", ".las", ".laz", ".xyz", ".npy", ".npz", ".png", ".jpg", ".jpeg")
+# Position, turn and scale of an object in a FiftyOne scene that stays where its file says.
+_STILL = {"position": (0.0, 0.0, 0.0), "quaternion": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
 
 def read_array(content: bytes, max_pixels: int, place: str, *, compressed: bool) -> np.ndarray:
@@ -75,21 +79,44 @@ def read_npy(path: Path | str, max_pixels: int) -> np.ndarray:
 
 
 def read_cloud(path: Path | str, max_pixels: int) -> Float[np.ndarray, "N 3"]:
-    """The points of a .pcd file (ASCII, binary or binary_compressed), in metres.
+    """The points of a .pcd file, or of the one in a FiftyOne scene (.fo3d), as stored.
 
     Raises:
-        UserError: when it is missing, damaged, too large, or without x, y and z.
+        UserError: when it is missing, damaged, too large, of another format, or without x, y and z.
     """
-    content = _read_bytes(path, max_pixels * _MAX_POINT_BYTES)
-    _require_honest_header(content, path, max_pixels)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".fo3d":
+        return read_cloud(_cloud_of_scene(Path(path)), max_pixels)
+    if suffix in _OTHER_CLOUDS:
+        raise UserError(
+            f"{path}: a {suffix} file; dataset.lidar.format: pcd reads .pcd files, and .fo3d scenes with one of them"
+        )
+    return pcd.parse(_read_bytes(path, max_pixels * pcd.MAX_POINT_BYTES), str(path), max_pixels)
+
+
+def _cloud_of_scene(path: Path) -> Path:
+    """The .pcd file of a FiftyOne scene; raises UserError unless it has exactly one, which nothing moves."""
     try:
-        cloud = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(content)))
-        points = cloud.numpy(("x", "y", "z")).astype(np.float32)
-    except Exception as error:  # the library raises many kinds of errors on damaged bytes
-        raise UserError(f"{path}: unreadable point cloud ({first_line(error)})") from None
-    if len(points) != cloud.metadata.points:
-        raise UserError(f"{path}: {len(points):,} points, but its header declares {cloud.metadata.points:,}")
-    return points
+        nodes = [json.loads(_read_bytes(path, _MAX_SCENE_BYTES))]
+        clouds = []
+        for node in nodes:  # which grows
+            nodes += node.get("children", [])
+            if node.get("_type") == "PointCloud":
+                clouds.append(node["pcdPath"])
+            still = [float(value) for key in _STILL for value in node.get(key, _STILL[key])]
+            if still != [value for key in _STILL for value in _STILL[key]]:
+                raise UserError(
+                    f"{path}: a scene that moves, turns or scales its objects; name its .pcd file itself"
+                )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: unreadable .fo3d scene ({first_line(error)})") from None
+    if len(clouds) != 1 or not str(clouds[0]).lower().endswith(".pcd"):
+        raise UserError(f"{path}: a .fo3d scene with {len(clouds)} point clouds; one .pcd file is needed")
+    cloud = path.parent / str(clouds[0])
+    # As for media: what the dataset's folder does not hold is not read on the word of one of its files.
+    if not Path(os.path.realpath(cloud)).is_relative_to(os.path.realpath(path.parent)):
+        raise UserError(f"{path}: its point cloud {shortened(cloud)} lies outside the scene's folder")
+    return cloud
 
 
 def _read_bytes(path: Path | str, limit: int) -> bytes:
@@ -105,31 +132,3 @@ def _read_bytes(path: Path | str, limit: int) -> bytes:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: unreadable file ({error.strerror})") from None
-
-
-def _require_honest_header(content: bytes, path: Path | str, max_pixels: int) -> None:
-    """Raises UserError when the header of a cloud is damaged or declares too many points or bytes."""
-    head, _, body = content[:_MAX_HEADER_BYTES].partition(b"DATA ")
-    fields = dict(line.partition(" ")[::2] for line in head.decode("ascii", "replace").splitlines())
-    try:
-        num_points = int(fields["POINTS"])
-        point_bytes = sum(
-            int(size) * int(count)
-            for size, count in zip(fields["SIZE"].split(), fields["COUNT"].split(), strict=True)
-        )
-        sizes = [int(size) for size in fields["SIZE"].split()]
-        counts = [int(count) for count in fields["COUNT"].split()]
-    except (KeyError, ValueError):
-        raise UserError(f"{path}: not a point cloud in PCD format, or its header is damaged") from None
-    plausible = 0 <= num_points <= max_pixels and 0 < point_bytes <= _MAX_POINT_BYTES
-    if not plausible or min(sizes) <= 0 or min(counts) <= 0:
-        raise UserError(
-            f"{path}: header declares {num_points:,} points of {point_bytes} bytes; at most "
-            f"export.max_pixels ({max_pixels:,}) points are read"
-        )
-    if body.startswith(b"binary_compressed"):
-        uncompressed = int.from_bytes(body.partition(b"\n")[2][4:8], "little")
-        if uncompressed != num_points * point_bytes:
-            raise UserError(
-                f"{path}: {uncompressed:,} bytes for {num_points:,} points of {point_bytes} bytes; it is damaged"
-            )

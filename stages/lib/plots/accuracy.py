@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from stages.lib.plots import panels
-from stages.lib.plots.style import colors, plt
+from stages.lib.plots.style import colors, plain, plt
 
 Bounds = tuple[float | None, float | None]  # of an interval; None if there is none
 
@@ -120,8 +120,9 @@ def confusions(matrices: dict[str, Float[np.ndarray, "L L"]], classes: list[str]
                 )
         axis.set_title(name)
         if len(classes) <= 20:
-            axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right", fontsize=7)
-            axis.set_yticks(range(len(classes)), classes, fontsize=7)
+            names = [plain(name) for name in classes]
+            axis.set_xticks(range(len(classes)), names, rotation=30, ha="right", fontsize=7)
+            axis.set_yticks(range(len(classes)), names, fontsize=7)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
     figure.supxlabel("predicted class", fontsize=9)

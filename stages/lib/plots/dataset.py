@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from matplotlib.figure import Figure
 
-from stages.lib.plots.style import DISTINCT, plt
+from stages.lib.plots.style import DISTINCT, plain, plt
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def histograms(by_class: dict[str, list[Histogram]], by_split: dict[str, list[Hi
                 part = columns[column]
                 shares = part.counts / max(part.counts.sum(), 1)
                 style = "-" if i < len(DISTINCT) else "--"
-                axis.stairs(shares, part.edges, color=palette[name], label=name, linestyle=style)
+                axis.stairs(shares, part.edges, color=palette[name], label=plain(name), linestyle=style)
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
             axis.set_ylim(bottom=0)
@@ -66,7 +66,7 @@ def class_balance(counts: dict[str, dict[str, int]]) -> Figure:
         axis.barh(places, shares, height=0.9 * height, color=DISTINCT[i], alpha=0.75, label=split)
         for place, name, share in zip(places, shown, shares, strict=True):
             axis.text(share + 0.005, place, f"{counts[split][name]:,}", va="center", fontsize=7)
-    axis.set_yticks(range(len(shown)), shown)
+    axis.set_yticks(range(len(shown)), [plain(name) for name in shown])
     axis.invert_yaxis()
     axis.margins(y=0.02)
     axis.tick_params(axis="y", length=0)
@@ -112,4 +112,4 @@ def contact_sheet(
 
 def _shortened(name: str) -> str:
     """The name of a class in lines that fit into the margin."""
-    return textwrap.fill(name, 15, max_lines=3, placeholder="...")
+    return plain(textwrap.fill(name, 15, max_lines=3, placeholder="..."))

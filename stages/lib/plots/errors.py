@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
-from stages.lib.plots.style import plt
+from stages.lib.plots.style import plain, plt
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def error_samples(by_model: dict[str, list[ErrorSample]], most: int) -> Figure:
             left = start + column * (side + gap)
             sheet[top : top + side, left : left + side] = error.image
             sheet[top + side + gap : top + 2 * side + gap, left : left + side] = error.depth_image
-            axis.text(left + side / 2, top - gap, error.caption, ha="center", va="bottom", fontsize=6.5)
+            axis.text(
+                left + side / 2, top - gap, plain(error.caption), ha="center", va="bottom", fontsize=6.5
+            )
         axis.text(start - 4 * gap, top + side, name, fontweight="bold", **turned)
         if not found:
             axis.text(start, top, "no errors", va="top")

@@ -6,10 +6,12 @@ first eight colours (Okabe and Ito 2008). Every mark also has a name, so figures
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,6 +26,7 @@ PALETTE += ["#7F3C8D", "#11A579", "#3969AC", "#F2B701", "#E73F74", "#80BA5A", "#
 PALETTE += ["#CF1C90", "#F97B72", "#4B4B8F", "#A5AA99", "#17BECF", "#BCBD22"]
 # Colours of classes and splits, which no model has (after Tol 2021's muted scheme).
 DISTINCT = ["#332288", "#AA4499", "#999933", "#882255", "#DDCC77", "#88CCEE"]
+_LONGEST = 40  # characters of a user's text in a figure
 _METHOD = Image.Quantize.MAXCOVERAGE  # keeps the colours of small areas; k-means keeps those of large areas
 
 plt.rcParams.update(
@@ -43,6 +46,27 @@ plt.rcParams.update(
 def colors(names: list[str]) -> dict[str, str]:
     """A colour for each model, by its place in the list."""
     return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+
+
+def plain(text: str) -> str:
+    """Text of users, to be drawn as it is written, but for the end of long lines, which would leave no room for data.
+
+    Without this, Matplotlib takes dollar signs for formulas, leaves names with a leading underscore out of legends,
+    and draws the same box for all characters that its font lacks.
+    """
+    known = _characters()
+    text = "\n".join(
+        line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..." for line in text.split("\n")
+    )
+    drawn = "".join(char if char == "\n" or ord(char) in known else f"\\u{ord(char):04x}" for char in text)
+    drawn = drawn.replace("$", r"\$")
+    return f" {drawn}" if drawn.startswith("_") else drawn
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """The characters of the font of all figures."""
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
 
 def save(figure: Figure, path: Path) -> None:

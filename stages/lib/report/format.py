@@ -1,11 +1,26 @@
-"""Numbers as the report shows them."""
+"""Numbers and texts of users as the report shows them."""
 
 from __future__ import annotations
+
+import re
 
 from stages.lib.comparison.results import Summary
 from stages.lib.statistics.results import Contrast, Difference, Interval
 
+# What Markdown, or GitHub's formulas, would take for something else; underscores only at the ends of words.
+_MARKDOWN = re.compile(r"[\\`*<>\[\]|$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+
 _PROPER_NAMES = {"film": "FiLM", "mmtm": "MMTM"}
+
+
+def escaped(text: str) -> str:
+    """Text of users in one line of Markdown, also in a table, that shows what it says."""
+    return _MARKDOWN.sub(lambda found: f"\\{found.group()}", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Text of users between backticks."""
+    return " ".join(text.replace("`", "'").split())
 
 
 def spread(summary: Summary) -> str:

@@ -40,6 +40,8 @@ def render(results: Results) -> dict[str, str]:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "code": format.code,
+        "escaped": format.escaped,
         "label": format.label,
         "percent": format.percent,
         "plural": format.plural,
@@ -95,8 +97,9 @@ def context(results: Results) -> dict[str, Any]:
             for case, rate in trained_rates(compared.sensor_dropout).items()
             for table in tables.failures(models, case, rate)
         ],
-        "warnings": [*manifest.warnings, *filter(None, [answer.trivial_task(compared)])],
+        "warnings": [*map(format.escaped, manifest.warnings), *filter(None, [answer.trivial_task(compared)])],
         "groups_table": tables.groups(manifest),
+        "returns_table": tables.returns(manifest),
         "prior": compared.models["prior"].metrics,
         "operators": [
             (format.architecture(row.name, row.result.kind), fusions.describe(row.name)) for row in shown

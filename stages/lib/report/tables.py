@@ -113,7 +113,7 @@ def all_metrics(rows: list[Model], split: str, rarest_class: str) -> str:
         "balanced_accuracy": "Balanced accuracy",
         "accuracy": "Accuracy",
         "f1": "F1",
-        "f1_rare": f"F1 of {rarest_class}",
+        "f1_rare": f"F1 of {format.escaped(rarest_class)}",
         "auroc": "AUROC",
         "average_precision": "Average precision",
         "brier": "Brier score",
@@ -256,7 +256,7 @@ def groups(manifest: Manifest) -> str:
     """Groups and scenes of each split."""
 
     def of_class(name: str) -> Column[str]:
-        return Column(name, lambda split: str(manifest.counts[split][name]))
+        return Column(format.escaped(name), lambda split: str(manifest.counts[split][name]))
 
     return markdown(
         manifest.splits(),
@@ -264,5 +264,32 @@ def groups(manifest: Manifest) -> str:
             Column("Groups", lambda split: split),
             *(of_class(name) for name in manifest.classes),
             Column("Scenes", lambda split: str(manifest.scenes[split])),
+        ],
+    )
+
+
+def returns(manifest: Manifest) -> str:
+    """What became of the LiDAR returns of each split; empty when none was lost."""
+    by_split = {split: manifest.returns[split] for split in manifest.splits()}
+    if all(counts["kept"] == counts["stored"] for counts in by_split.values()):
+        return ""
+
+    def share(title: str, field: str) -> Column[str]:
+        def cell(split: str) -> str:
+            counts = by_split[split]
+            return f"{counts[field] / max(counts['stored'], 1):.1%}"
+
+        return Column(title, cell)
+
+    return markdown(
+        by_split,
+        [
+            Column("Returns", lambda split: split),
+            Column("Stored", lambda split: f"{by_split[split]['stored']:,}"),
+            share("Kept", "kept"),
+            share("Beyond the maximum range", "beyond_range"),
+            share("Outside the view", "outside_view"),
+            share("Merged", "merged"),
+            share("Not finite", "not_finite"),
         ],
     )

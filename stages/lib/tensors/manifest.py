@@ -44,6 +44,8 @@ class Manifest:
     normalized: bool  # whether network inputs are shifted and scaled
     statistics: dict[str, Normalization]  # by sensor, over the training split
     shards: dict[str, list[str]]  # files by split, in order
+    # By split, numbers of LiDAR returns: `stored` in the dataset, `kept` in the cache, and those lost by cause.
+    returns: dict[str, dict[str, int]]
     warnings: list[str]
 
     @property
