@@ -22,11 +22,11 @@ def test_the_committed_file_is_valid() -> None:
 @pytest.mark.parametrize(
     ("line", "replacement", "message"),
     [
-        ("  epochs: 4", "  epoch: 6", r"unknown key 'train\.epoch' \(did you mean 'epochs'\?\)"),
-        ("  epochs: 4", "", r"missing key 'train\.epochs'"),
-        ("  epochs: 4", "  epochs: six", r"'train\.epochs' is 'six'"),
-        ("  epochs: 4", "  epochs: 0", r"'train\.epochs' is 0: .*greater than or equal to 1"),
-        ("  epochs: 4", "  epochs: 2.5", r"'train\.epochs' is 2\.5"),
+        ("  epochs: 5", "  epoch: 6", r"unknown key 'train\.epoch' \(did you mean 'epochs'\?\)"),
+        ("  epochs: 5", "", r"missing key 'train\.epochs'"),
+        ("  epochs: 5", "  epochs: six", r"'train\.epochs' is 'six'"),
+        ("  epochs: 5", "  epochs: 0", r"'train\.epochs' is 0: .*greater than or equal to 1"),
+        ("  epochs: 5", "  epochs: 2.5", r"'train\.epochs' is 2\.5"),
         ("  schedule: one-cycle", "  schedule: triangle", r"'train\.schedule' is 'triangle'.*one-cycle"),
         ("    format: xyza", "    format: ply", r"'dataset\.lidar\.format' is 'ply'.*xyza"),
         ('  class_balance: "1:1"', "  class_balance: even", r"'synthetic\.class_balance' is 'even'"),
