@@ -156,6 +156,17 @@ def test_a_view_that_no_picture_shows_is_told(tmp_path: Path, run_export: Callab
     assert told(manifest, "different shapes", "stretched")
 
 
+def test_clouds_without_a_training_split_left(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    """All groups are of one scene, so those of the training split are left out: that is the error to show."""
+
+    def unite(number: int, rgb: fo.Sample, scan_: fo.Sample) -> None:
+        rgb["drive"] = scan_["drive"] = "d"
+
+    folder = write_dataset(tmp_path / "data", change=unite, write_scan=write_cloud(scene))
+    with pytest.raises(UserError, match="scene 'd' is in two splits"):
+        run_export(folder, **CLOUDS, dataset__scene_field="drive")
+
+
 def grey16(make: Callable[[int], np.ndarray]) -> Callable[[int, fo.Sample, fo.Sample], None]:
     def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         Image.fromarray(make(number).astype(np.uint16)).save(rgb.filepath)
