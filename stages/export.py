@@ -60,7 +60,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         for group, result in console.track(written, "exporting", len(groups), "group"):
             if isinstance(result, Unreadable):
                 data_checks.error("unreadable", result.place, result.reason)
-            elif admit(group, result, decoding.channels, data_checks):
+            elif admit(group, result, data_checks):
                 writer.add(group.split, group.key, group.scene, group.label, result)
                 overview.add(group.split, group.label, result.stats)
                 if group.split == "train":
@@ -110,12 +110,8 @@ def write_groups(
         yield from zip(members, of_shard, strict=True)
 
 
-def admit(group: DatasetGroup, result: Written, channels: int, data_checks: DataChecks) -> bool:
-    """Whether the group stays in the cache; notes its errors and warnings.
-
-    Args:
-        channels: colour channels of the cache's images.
-    """
+def admit(group: DatasetGroup, result: Written, data_checks: DataChecks) -> bool:
+    """Whether the group stays in the cache; notes its errors and warnings."""
     stats = result.stats
     contents = {}
     if stats.is_constant:
@@ -130,8 +126,6 @@ def admit(group: DatasetGroup, result: Written, channels: int, data_checks: Data
         data_checks.warn("out_of_range", group.key)
     if result.facts.num_at_origin:
         data_checks.warn("at_origin", group.key)
-    if result.facts.stored_channels != channels:
-        data_checks.warn("channels", group.key)
     return data_checks.admit_content(contents, group=group.key, split=group.split, label=group.label)
 
 

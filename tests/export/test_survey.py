@@ -156,6 +156,17 @@ def test_a_view_that_no_picture_shows_is_told(tmp_path: Path, run_export: Callab
     assert told(manifest, "different shapes", "stretched")
 
 
+def test_clouds_without_a_training_split_left(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    """All groups are of one scene, so those of the training split are left out: that is the error to show."""
+
+    def unite(number: int, rgb: fo.Sample, scan_: fo.Sample) -> None:
+        rgb["drive"] = scan_["drive"] = "d"
+
+    folder = write_dataset(tmp_path / "data", change=unite, write_scan=write_cloud(scene))
+    with pytest.raises(UserError, match="scene 'd' is in two splits"):
+        run_export(folder, **CLOUDS, dataset__scene_field="drive")
+
+
 def grey16(make: Callable[[int], np.ndarray]) -> Callable[[int, fo.Sample, fo.Sample], None]:
     def change(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         Image.fromarray(make(number).astype(np.uint16)).save(rgb.filepath)
@@ -241,38 +252,22 @@ def test_every_picture_is_turned_as_its_exif_says(tmp_path: Path, orientation: i
     assert np.array_equal(read, turns.get(orientation, lambda p: p)(bright))
 
 
-def test_odd_channels_are_converted_where_nothing_is_lost(
-    tmp_path: Path, run_export: Callable[..., Manifest]
-) -> None:
-    """The first picture is grey, one is opaque RGBA: most are RGB, and so are all in the cache."""
+def test_most_images_decide_on_the_channels(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
+    """The first two pictures that are decoded are grey and RGBA: they are the odd ones, not the 28 others."""
 
     def vary(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
         pixels = RNG.integers(0, 255, (24, 24, 4), dtype=np.uint8)
-        pixels[..., 3] = 255
-        if number == 0:
+        if number == 4:
             Image.fromarray(pixels[..., 0]).save(rgb.filepath)
-        if number == 1:
+        if number == 9:
             Image.fromarray(pixels).save(rgb.filepath)
 
-    manifest = run_export(write_dataset(tmp_path / "data", change=vary))
-    assert manifest.channels["rgb"] == 3 and sum(manifest.counts["train"].values()) == 18
-    assert "2 images with other colour channels than most; they were converted without loss" in " ".join(
-        manifest.warnings
-    )
-    grey = train(manifest)[0]
-    assert (grey == grey[:1]).all() and grey.any()
-
-
-def test_transparency_is_not_dropped(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
-    def fade(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
-        if number == 3:
-            Image.fromarray(RNG.integers(0, 255, (24, 24, 4), dtype=np.uint8)).save(rgb.filepath)
-
-    folder = write_dataset(tmp_path / "data", change=fade)
-    with pytest.raises(UserError, match=r"003.png: 4 colour channels, but most images have 3"):
+    folder = write_dataset(tmp_path / "data", change=vary)
+    with pytest.raises(UserError, match=r"004.png: 1 colour channels, but most images have 3.*and 1 more"):
         run_export(folder)
     manifest = run_export(folder, export__on_error="skip")
-    assert sum(sum(split.values()) for split in manifest.counts.values()) == 29
+    assert manifest.channels["rgb"] == 3
+    assert sum(sum(split.values()) for split in manifest.counts.values()) == 28
 
 
 def test_returns_without_a_direction_are_told(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:

@@ -22,7 +22,6 @@ WARNINGS = {
     "constant": "images of a single colour",
     "out_of_range": "scans with returns farther away than dataset.lidar.max_range_m",
     "at_origin": "scans with returns at x = y = z = 0 (channel a has to be 0 where there is no return)",
-    "channels": "images with other colour channels than most; they were converted without loss",
     "repeated": "groups that repeat an image or scan of the same split",
 }
 

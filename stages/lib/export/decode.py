@@ -42,7 +42,7 @@ class Settings:
     """How every group is decoded; params.yaml explains the values."""
 
     size: int
-    channels: int  # colour channels of the cache's images
+    channels: int  # colour channels that all images must have
     white: int  # value of white in images of 16 bits
     scan: ScanSettings
 
@@ -54,7 +54,6 @@ class Found:
     losses: Losses
     num_far: int  # returns at max_range_m or farther
     num_at_origin: int  # returns without a direction
-    stored_channels: int  # colour channels of its file
     # Of image and raster before they were resized; None if they were not.
     image_digest: str | None
     raster_digest: str | None
@@ -124,15 +123,14 @@ def decode(job: Job, settings: Settings) -> Decoded:
         UserError: when its image or scan is missing, damaged or not of the configured format.
     """
     image = images.read_image(job.image_path, settings.size, settings.scan.max_pixels, settings.white)
-    pixels = images.with_channels(image.pixels, settings.channels)
-    if pixels is None:
+    if len(image.pixels) != settings.channels:
         raise UserError(
             f"{job.image_path}: {len(image.pixels)} colour channels, but most images have {settings.channels}; "
             "convert it, or leave it out with export.on_error: skip"
         )
     scan = scans.read(job, settings.scan, image.shape, settings.size)
-    found = Found(scan.losses, scan.num_far, scan.num_at_origin, len(image.pixels), image.digest, scan.digest)
-    return Decoded(pixels, scan.raster, found, image.shape)
+    found = Found(scan.losses, scan.num_far, scan.num_at_origin, image.digest, scan.digest)
+    return Decoded(image.pixels, scan.raster, found, image.shape)
 
 
 def write_shards(

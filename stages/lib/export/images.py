@@ -121,19 +121,6 @@ def facts(path: Path | str, max_pixels: int) -> ImageFacts:
     return ImageFacts(channels, 16, width, height, high, low, most, not (colors % 257).any())
 
 
-def with_channels(pixels: UInt8[np.ndarray, "c S S"], channels: int) -> UInt8[np.ndarray, "C S S"] | None:
-    """The same image with another number of channels; None where that would change what it shows."""
-    if len(pixels) == channels:
-        return pixels
-    colors, alpha = pixels[:3], pixels[3:]
-    if alpha.size and (alpha != 255).any():
-        return None
-    if channels == 1:
-        return colors[:1] if (colors == colors[:1]).all() else None
-    colors = np.repeat(colors, 3, axis=0) if len(colors) == 1 else colors
-    return colors if channels == 3 else np.concatenate([colors, np.full_like(colors[:1], 255)])
-
-
 @contextmanager
 def _opened(path: Path | str, max_pixels: int) -> Iterator[Image.Image]:
     """The file of an image, not decoded yet; errors of its decoding are raised with its name."""

@@ -117,6 +117,8 @@ def fitted_view(
 ) -> FieldOfView:
     """The smallest field of view that contains the training split's point clouds."""
     clouds = [group.scan_path for group in groups if group.split == "train"]
+    if not clouds:  # all have errors, which are raised when all groups have been looked at
+        return FieldOfView((0.0, 0.0), (0.0, 0.0))
     view = decode.fit_view(clouds, settings, pool)
     if isinstance(view, str):
         raise UserError(

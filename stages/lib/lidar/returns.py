@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -33,7 +33,15 @@ class Losses:
     marks: int = 0  # of those beyond the range: all with the same range, as where a number marks "no return"
 
     def __add__(self, other: Losses) -> Losses:
-        return Losses(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        # Written out, because it is called for every group.
+        return Losses(
+            self.stored + other.stored,
+            self.beyond_range + other.beyond_range,
+            self.outside_view + other.outside_view,
+            self.merged + other.merged,
+            self.not_finite + other.not_finite,
+            self.marks + other.marks,
+        )
 
     @property
     def kept(self) -> int:
