@@ -135,6 +135,27 @@ def check_kinds(reports: Path, joint: list[str], late: list[str]) -> None:
     assert "Units of the heads' first layer" in report
 
 
+def test_each_seed_draws_its_own_training_scenes(run_in_process: Callable[..., Project]) -> None:
+    """With sensor dropout, also in late fusion's head, and with the number of steps that a half needs."""
+    project = run_in_process(
+        intermediate=["concatenation"],
+        evaluate__severities=[],
+        train__subsample=0.5,
+        train__min_steps=6,
+        train__late__min_steps=8,
+        train__augment__sensor_dropout=0.5,
+    )
+    for name, epochs in {"rgb": 3, "concatenation": 3, "late": 4}.items():  # half of 20 groups are two steps
+        for seed in (0, 51):
+            stored = json.loads(project.text(f"models/{name}/seed-{seed}.json"))
+            assert len(stored["train_loss"]) == epochs
+            assert stored["recipe"]["subsample"] == 0.5
+    report = project.text("reports/report.md")
+    assert "Each seed trains on its own draw of 50% of the training scenes" in report
+    assert "3 epochs, because 2 would be fewer than 6 steps" in report
+    assert "fusions missed each sensor on 25% of the samples" in report
+
+
 def mark_environment_ready(clone: Project) -> None:
     """Makes `make` use the environment of these tests instead of installing one."""
     (clone.path(".venv") / "bin").mkdir(parents=True)

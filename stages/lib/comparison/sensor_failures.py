@@ -48,9 +48,8 @@ def curves(decisions: Decisions, judged: JudgedGroups, rates: Sequence[float]) -
 class FailureOrder:
     """Which samples fail: the same for every model and seed."""
 
-    rates: Float[
-        np.ndarray, "N"
-    ]  # from which on each sample fails: between 0 and 1, evenly spread in each class
+    # Rate from which on each sample fails: between 0 and 1, evenly spread in each class.
+    rates: Float[np.ndarray, "N"]
     turns: Int[np.ndarray, "N"]  # index of the sensor that fails, where one of the two does
 
 
@@ -67,12 +66,13 @@ def failure_order(labels: Int[np.ndarray, "N"]) -> FailureOrder:
 
 
 def mixed(decisions: Decisions, case: str, rate: float, order: FailureOrder) -> Int[np.ndarray, "S N"]:
-    """Decisions with the sensor missing on this share of the samples, and present on all others."""
+    """Decisions with the sensor missing on this share of the samples, and present on all others.
+
+    They do not change for a network that does not see the sensor.
+    """
     decided = decisions.decided[CLEAN].copy()
     for turn, sensor in enumerate(SENSORS):
-        missing = decisions.decided.get(
-            f"{sensor} {MISSING}"
-        )  # none for a network that does not see the sensor
+        missing = decisions.decided.get(f"{sensor} {MISSING}")
         if missing is None or case not in (sensor, EITHER):
             continue
         fails = order.rates < rate
