@@ -186,3 +186,16 @@ def test_an_informative_model_is_not_at_chance_on_unequal_classes() -> None:
     assert weighed.auroc == pytest.approx(0.83, abs=0.02)
     assert plain.balanced_accuracy < 0.55 < 0.7 < weighed.balanced_accuracy
     assert (weighed.accuracy, weighed.loss, weighed.ece) == (plain.accuracy, plain.loss, plain.ece)
+
+
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_a_class_without_training_samples_is_never_decided_for(absent: int) -> None:
+    """However probable a model calls it; with one logit per class, and with one for two classes."""
+    shares = np.full(3, 0.5)
+    shares[absent] = 0
+    logits = np.zeros((1, 3))
+    logits[0, absent] = 100
+    assert metrics.predicted(metrics.weighed(logits, shares))[0] != absent
+    if absent < 2:
+        one_logit = np.array([[100.0 if absent else -100.0]])
+        assert metrics.predicted(metrics.weighed(one_logit, 2 * shares[:2]))[0] == 1 - absent
