@@ -3,7 +3,7 @@
     python -m stages.report
 
 Reads reports/statistics.json, metrics.json, timing/ and data/tensors/manifest.json; writes
-reports/report.md and reports/details.md.
+reports/report.md, reports/details.md and reports/cards/NAME.md.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         headline=json.loads((REPORTS / "metrics.json").read_text()),
         timing=records.read_timing(f"train-{settings.unimodal[0]}"),
     )
+    (REPORTS / "cards").mkdir(exist_ok=True)
     for name, text in page.render(found).items():
         (REPORTS / name).write_text(text)
 

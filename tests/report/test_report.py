@@ -219,7 +219,15 @@ def write_training(name: str, settings: Params) -> None:
     }
     Path(f"reports/timing/train-{name}.json").write_text(json.dumps(timing))
     records.write_timing(
-        f"evaluate-{name}", {"latency_ms": 4.5, "latency_32_ms": 60.0, "device": "cpu", "threads": 1}
+        f"evaluate-{name}",
+        {
+            "latency_ms": 4.5,
+            "latency_p95_ms": 5.5,
+            "latency_32_ms": 60.0,
+            "latency_32_p95_ms": 72.0,
+            "device": "cpu",
+            "threads": 1,
+        },
     )
 
 
@@ -252,9 +260,11 @@ def test_golden_report(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = render(EXAMPLES[example], tmp_path, monkeypatch)
     texts = {f"{example}.md": text.split("## All models")[0]}
     if example == "clear-winner":
-        texts = {"report.md": text, "details.md": Path("reports/details.md").read_text()}
+        pages = ("details.md", "cards/late.md", "cards/rgb.md")
+        texts = {"report.md": text} | {page: Path("reports", page).read_text() for page in pages}
     for name, found in texts.items():
         if os.environ.get("GOLDEN"):
+            (GOLDEN / name).parent.mkdir(exist_ok=True)
             (GOLDEN / name).write_text(found)
         assert found == (GOLDEN / name).read_text()
 

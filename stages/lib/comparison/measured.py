@@ -16,8 +16,10 @@ class MeasuredCost:
     epoch_s: float  # median over all epochs of all seeds; of a late fusion, of its own training
     epoch_with_nets_s: float | None  # of a late fusion: mean over all its epochs and both its nets'
     peak_memory_mib: float
-    latency_ms: float  # of one sample
-    latency_32_ms: float  # of 32 samples at once
+    latency_ms: float  # of one sample, median
+    latency_p95_ms: float  # 95th percentile
+    latency_32_ms: float  # of 32 samples at once, median
+    latency_32_p95_ms: float
     training_s: float  # all epochs of a seed, mean over seeds; of a late fusion, its nets' too
 
 
@@ -38,6 +40,8 @@ def read(name: str, kind: str) -> MeasuredCost:
         epoch_with_nets_s=statistics.fmean(all_times) if kind == "late" else None,
         peak_memory_mib=max(seed["peak_memory_mib"] for seed in training["seeds"].values()),
         latency_ms=latency["latency_ms"],
+        latency_p95_ms=latency["latency_p95_ms"],
         latency_32_ms=latency["latency_32_ms"],
+        latency_32_p95_ms=latency["latency_32_p95_ms"],
         training_s=sum(all_times) / len(training["seeds"]),
     )

@@ -17,7 +17,8 @@ _INTERVALS = ("val_loss", *(f"test_{metric}" for metric in _SHOWN))
 _COLUMNS = [
     *("model", "kind", "seeds", "parameters", "weights_mib"),
     *(f"{name}{bound}" for name in _INTERVALS for bound in ("", "_low", "_high")),
-    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib", "latency_ms", "latency_32_ms", "flops_m", "verdict"),
+    *("epoch_s", "epoch_with_nets_s", "peak_memory_mib"),
+    *("latency_ms", "latency_p95_ms", "latency_32_ms", "latency_32_p95_ms", "flops_m", "verdict"),
 ]
 
 

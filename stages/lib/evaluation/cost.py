@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import statistics
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,10 +17,11 @@ from stages.lib.models import devices, networks
 from stages.lib.models.architecture import Architecture
 from stages.lib.models.networks import FusionNet
 
-_WARM_UP = 3
-_REPETITIONS = 50
-# A slow network is timed less often: for long passes, few of them give a stable median.
-_FEWEST, _ENOUGH_S = 7, 1.0
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Measurement
+
+_WARM_UP = 10  # passes that are not counted
+_MEASURED_S = 1.0  # of passes that are
 
 # The counter's hook imports torch.compile's front end, more than a second in every process, only to exclude itself
 # from compiling. With this attribute set, it takes that as done.
@@ -49,36 +49,40 @@ def count(network: FusionNet, sizes: Architecture) -> Cost:
 
 @torch.no_grad()
 def latency(network: nn.Module, sizes: Architecture, device: torch.device, *, threads: int) -> dict[str, Any]:
-    """Median time of one forward pass in milliseconds, of one sample and of 32, after a warm-up."""
-    torch.set_num_threads(threads)
+    """Time of one forward pass in milliseconds, of one sample and of 32: median and 95th percentile.
+
+    Measured by `torch.utils.benchmark`, which waits for the GPU. A measurement is one pass; of passes shorter than a
+    millisecond, the mean of several.
+    """
     devices.place(network, device)
+    single, many = (_measure(network, sizes, device, batch_size, threads) for batch_size in (1, 32))
     return {
-        "latency_ms": _latency_ms(network, sizes, device, 1),
-        "latency_32_ms": _latency_ms(network, sizes, device, 32),
+        "latency_ms": single.median * 1000,
+        "latency_p95_ms": _percentile_95(single) * 1000,
+        "latency_32_ms": many.median * 1000,
+        "latency_32_p95_ms": _percentile_95(many) * 1000,
         "device": device.type,
         "threads": threads,
     }
 
 
-def _latency_ms(network: nn.Module, sizes: Architecture, device: torch.device, batch_size: int) -> float:
+def _measure(
+    network: nn.Module, sizes: Architecture, device: torch.device, batch_size: int, threads: int
+) -> Measurement:
+    from torch.utils.benchmark import Timer  # imports setuptools, half a second
+
     inputs = [
         tensor.expand(batch_size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         for tensor in _sample(sizes, device)
     ]
-    for _ in range(_WARM_UP):
-        _pass_ms(network, inputs, device)
-    times_ms: list[float] = []
-    while len(times_ms) < _FEWEST or (len(times_ms) < _REPETITIONS and sum(times_ms) < _ENOUGH_S * 1000):
-        times_ms.append(_pass_ms(network, inputs, device))
-    return statistics.median(times_ms)
+    timer = Timer("network(*inputs)", globals={"network": network, "inputs": inputs}, num_threads=threads)
+    timer.timeit(_WARM_UP)
+    return timer.blocked_autorange(min_run_time=_MEASURED_S)
 
 
-def _pass_ms(network: nn.Module, inputs: list[Tensor], device: torch.device) -> float:
-    started = time.perf_counter()
-    network(*inputs)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - started) * 1000
+def _percentile_95(measurement: Measurement) -> float:
+    """In seconds for one pass."""
+    return float(np.percentile(measurement.times, 95))
 
 
 def _sample(sizes: Architecture, device: torch.device) -> tuple[Tensor, Tensor]:

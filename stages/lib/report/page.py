@@ -12,7 +12,7 @@ from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, trained_rates
 from stages.lib.core.names import TITLES
 from stages.lib.params import Params, Train
-from stages.lib.report import analysis, answer, format, tables
+from stages.lib.report import analysis, answer, card, format, tables
 from stages.lib.tensors.manifest import Manifest
 
 PAGES = ("report.md", "details.md")
@@ -31,7 +31,7 @@ class Results:
 
 
 def render(results: Results) -> dict[str, str]:
-    """The pages as Markdown, by the name of their file."""
+    """The pages as Markdown, by their path in the folder of the reports; and a card for each model."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("stages.lib.report", "."),
         undefined=jinja2.StrictUndefined,
@@ -42,6 +42,7 @@ def render(results: Results) -> dict[str, str]:
     environment.filters |= {
         "code": format.code,
         "escaped": format.escaped,
+        "fixed": format.number,
         "label": format.label,
         "percent": format.percent,
         "plural": format.plural,
@@ -49,7 +50,13 @@ def render(results: Results) -> dict[str, str]:
         "thousands": "{:,}".format,
     }
     filled = context(results)
-    return {page: environment.get_template(f"{page}.j2").render(filled) for page in PAGES}
+    pages = {page: environment.get_template(f"{page}.j2").render(filled) for page in PAGES}
+    template = environment.get_template("card.md.j2")
+    for row in tables.models(results.compared, results.costs):
+        if row.cost:
+            values = card.context(row, results.compared, results.manifest)
+            pages[f"cards/{row.name}.md"] = template.render(filled | values)
+    return pages
 
 
 def context(results: Results) -> dict[str, Any]:

@@ -152,6 +152,11 @@ def costs(rows: list[Model]) -> str:
     def measured(title: str, field: str, digits: int) -> Column[Model]:
         return Column(title, lambda row: format.number(getattr(row.cost, field), digits))
 
+    def latency(title: str, field: str, field_p95: str) -> Column[Model]:
+        return Column(
+            title, lambda row: f"{getattr(row.cost, field):.1f} ({getattr(row.cost, field_p95):.1f})"
+        )
+
     return markdown(
         [row for row in rows if row.cost],
         [
@@ -164,8 +169,8 @@ def costs(rows: list[Model]) -> str:
             Column("MFLOP a sample", lambda row: format.number(row.result.flops_m, 1)),
             measured("Epoch (s)", "epoch_s", 2),
             measured("Peak memory (MiB)", "peak_memory_mib", 0),
-            measured("Latency (ms)", "latency_ms", 2),
-            measured("Latency of 32 samples (ms)", "latency_32_ms", 1),
+            latency("Latency (ms)", "latency_ms", "latency_p95_ms"),
+            latency("Latency of 32 samples (ms)", "latency_32_ms", "latency_32_p95_ms"),
         ],
     )
 

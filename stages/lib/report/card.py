@@ -1,0 +1,129 @@
+"""Model cards: one page for each model, in the form that model hubs read (a head in YAML, then Markdown).
+
+The head follows the Hugging Face Hub's metadata (`model-index`).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.lib import fusions
+from stages.lib.comparison.results import FAILURES, Comparison, FailureCurve, ModelResult
+from stages.lib.core.names import TITLES
+from stages.lib.report import format, tables
+from stages.lib.report.tables import Column, Model
+from stages.lib.tensors.manifest import Manifest
+
+# Metrics of the card, by key: title, and identifier on model hubs.
+_METRICS = {
+    "balanced_accuracy": ("Balanced accuracy", "balanced_accuracy"),
+    "accuracy": ("Accuracy", "accuracy"),
+    "f1": ("F1, mean over classes", "f1"),
+    "auroc": ("AUROC", "roc_auc"),
+    "loss": ("Loss, cross-entropy in nats", "loss"),
+    "ece": ("Expected calibration error", "ece"),
+}
+
+
+def context(row: Model, compared: Comparison, manifest: Manifest) -> dict[str, Any]:
+    """What the template needs beside the report's own values."""
+    result = row.result
+    return {
+        "name": row.name,
+        "kind": result.kind,
+        "result": result,
+        "cost": row.cost,
+        "classes": compared.classes,
+        "architecture": "Unimodal network"
+        if result.kind == "unimodal"
+        else format.architecture(row.name, result.kind),
+        "operator": fusions.describe(row.name) if result.kind != "unimodal" else None,
+        "inputs": _inputs(manifest),
+        "head": head(row, compared, manifest),
+        "metrics_table": _metrics(result, compared),
+        "failures_table": _failures(result),
+        "robustness": [
+            (TITLES[sensor], format.share(kept.mean, kept.low, kept.high))
+            for sensor, kept in result.robustness.items()
+        ],
+        "verdict": result.verdict[0].upper() + result.verdict[1:] + ".",
+    }
+
+
+def head(row: Model, compared: Comparison, manifest: Manifest) -> str:
+    """The card's metadata as YAML, without the lines that enclose it."""
+    means = {
+        key: mean for key in _METRICS if (mean := row.result.metrics[compared.split][key].mean) is not None
+    }
+    metadata = {
+        "library_name": "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": ["sensor-fusion", "lidar", "rgb", row.result.kind],
+        "metrics": [_METRICS[key][1] for key in means],
+        "model-index": [
+            {
+                "name": row.name,
+                "results": [
+                    {
+                        "task": {"type": "image-classification", "name": "RGB and LiDAR classification"},
+                        "dataset": {
+                            "type": "custom",
+                            "name": manifest.source,
+                            "split": compared.split,
+                            "revision": manifest.digest,
+                        },
+                        "metrics": [
+                            {"type": _METRICS[key][1], "name": _METRICS[key][0], "value": round(mean, 4)}
+                            for key, mean in means.items()
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.width = 10_000  # one line for each text
+    text = io.StringIO()
+    writer.dump(metadata, text)
+    return text.getvalue().rstrip("\n")
+
+
+def _inputs(manifest: Manifest) -> str:
+    size = manifest.image_size
+    return (
+        f"an image of {manifest.channels['rgb']} x {size} x {size} values and a raster of "
+        f"{manifest.channels['lidar']} x {size} x {size} (x, y, z in metres; a = 1 at returns)"
+    )
+
+
+def _metrics(result: ModelResult, compared: Comparison) -> str:
+    metrics = result.metrics[compared.split]
+    return tables.markdown(
+        _METRICS,
+        [
+            Column("Metric", lambda key: _METRICS[key][0]),
+            Column("Mean and interval", lambda key: format.with_interval(metrics[key])),
+            Column(
+                "By seed", lambda key: ", ".join(format.number(value, 3) for value in metrics[key].values)
+            ),
+        ],
+    )
+
+
+def _failures(result: ModelResult) -> str:
+    def column(place: int, rate: float) -> Column[str]:
+        return Column(f"{rate:.0%}", lambda case: _accuracy(result.failures[case], place))
+
+    rates = next(iter(result.failures.values())).rates
+    case = Column[str]("Share of samples", lambda case: FAILURES[case][0].upper() + FAILURES[case][1:])
+    return tables.markdown(
+        result.failures, [case, *(column(place, rate) for place, rate in enumerate(rates))]
+    )
+
+
+def _accuracy(curve: FailureCurve, place: int) -> str:
+    return format.share(curve.accuracies[place], curve.low[place], curve.high[place])
