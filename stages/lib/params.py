@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,19 +72,21 @@ def _condition_fields(entries: object) -> object:
 def _condition_field(entry: object) -> ConditionField:
     if isinstance(entry, ConditionField):  # read before; `dataclasses.replace` validates again
         return entry
-    form = f"an entry is a field's name, or a name with ascending edges as distance_m: [10, 20]; not {entry!r}"
+    form = (
+        f"an entry is a field's name, or a name with ascending edges as distance_m: [10, 20]; not {entry!r}"
+    )
     name, edges = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
     if not isinstance(name, str) or not name.strip():
         raise ValueError(form)
     if not isinstance(entry, dict):
-        return ConditionField(name=name, edges=None)
+        return ConditionField(name, None)
     if not isinstance(edges, list) or not edges:
         raise ValueError(form)
     if any(isinstance(edge, bool) or not isinstance(edge, int | float) for edge in edges):
         raise ValueError(form)
     if not all(map(math.isfinite, edges)) or edges != sorted(set(edges)):
         raise ValueError(form)
-    return ConditionField(name=name, edges=tuple(map(float, edges)))
+    return ConditionField(name, tuple(map(float, edges)))
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -146,7 +149,7 @@ class SplitTags:
     test: str
 
 
-@_group
+@plain_dataclass(frozen=True)
 class ConditionField:
     name: str
     edges: tuple[float, ...] | None  # of the bins of a number; None: its terciles

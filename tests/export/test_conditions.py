@@ -118,8 +118,13 @@ def test_what_deserves_a_warning(folder: Path, run_export: Callable[..., Manifes
     told = [warning for warning in manifest.warnings if "condition_fields" in warning]
     assert len(told) == 3, told
     assert any("'place'" in text and "20 different values; the 11 most frequent" in text for text in told)
-    assert any("'driver'" in text and "1 group, such as" in text and "slice 'rgb' counts" in text for text in told)
-    driver = {number_of(group): group.conditions["driver"] for group in stored_groups.read(manifests.FOLDER, "train")}
+    assert any(
+        "'driver'" in text and "1 group, such as" in text and "slice 'rgb' counts" in text for text in told
+    )
+    driver = {
+        number_of(group): group.conditions["driver"]
+        for group in stored_groups.read(manifests.FOLDER, "train")
+    }
     assert driver[7] == "Ann" and set(driver.values()) == {"Ann", "Bob"}
     (absent,) = (text for text in told if "no field 'wether', no value in field 'empty'" in text)
     assert "compared by them; fields with usable values are" in absent and "weather" in absent
@@ -157,13 +162,16 @@ def test_terciles_by_hand() -> None:
 
 
 def test_few_different_numbers_are_values() -> None:
-    assert of_one([0.0, 1.0, 1.0, 2.0, None]) == (["0", "1", "2", "not given"], ["0", "1", "1", "2", "not given"])
+    assert of_one([0.0, 1.0, 1.0, 2.0, None]) == (
+        ["0", "1", "2", "not given"],
+        ["0", "1", "1", "2", "not given"],
+    )
     assert of_one([0.5, 0.5, "x"]) == (["0.5", "x"], ["0.5", "0.5", "x"])
 
 
 def of_one(values: list[float | str | None]) -> tuple[list[str], list[str]]:
     groups = [stored_groups.CachedGroup("train", str(i), str(i), 0, 1, 1.0) for i in range(len(values))]
     found, of_groups, _ = conditions.divide(
-        [ConditionField(name="x", edges=None)], groups, [{"x": value} for value in values], {"x": ["rgb"]}
+        [ConditionField("x", None)], groups, [{"x": value} for value in values], {"x": ["rgb"]}
     )
     return found[0].values, [own["x"] for own in of_groups]

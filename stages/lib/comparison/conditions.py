@@ -1,17 +1,20 @@
 """The models by condition, such as the weather: their accuracy, and where fusions gain.
 
 S = seeds;  N = samples of the split;  n = those with one value of a condition;  D = draws
+G = scenes
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from stages.lib.comparison.resampled import ResampledSplit
 from stages.lib.comparison.results import ConditionValue
+from stages.lib.core.errors import UserError
 from stages.lib.evaluation import metrics
 from stages.lib.params import Report
 from stages.lib.statistics import bootstrap, intervals, significance, two_way
@@ -20,7 +23,8 @@ from stages.lib.statistics.intervals import Accuracies
 from stages.lib.statistics.results import Contrast, Interval
 from stages.lib.tensors.manifest import Manifest
 
-LEAST_GROUPS, LEAST_SCENES = 20, 5  # that a claim takes
+_LEAST_GROUPS = 20  # that a claim takes
+_LEAST_SCENES = 5  # of each class
 _DRAWS = 2000  # of all; enough for the three digits that the report shows
 
 
@@ -34,57 +38,68 @@ def compare(
         names: of the models.
         pairs: each fusion, and the better single sensor. Their differences in all values that have enough data are
             one family of claims.
+
+    Raises:
+        UserError: when the predictions lack a condition.
     """
     decisions = {name: judged.predictions[name].decisions(judged.shares) for name in names}
     untrained = {name for name in names if judged.failed_seeds(name)}
     of_groups = judged.predictions[names[0]].conditions
-    found, differences, keys = [], {}, []
+    found: list[ConditionValue] = []
+    values: dict[str, Float[np.ndarray, "S G"]] = {}  # by place in `found` and model
+    keys: list[tuple[str, str]] = []
     for condition in manifest.conditions:
+        if condition.name not in of_groups:
+            raise UserError(f"reports/predictions: no condition '{condition.name}'; run `dvc repro`")
         column = np.array(of_groups[condition.name], dtype=object)
         for value in condition.values:
             members = column == value
             if not members.any():
                 continue
-            part = _describe(condition.name, value, judged, manifest, members)
-            if not part.absent:
-                accuracies = _accuracies(judged, decisions, members, report.confidence)
-                part = replace(part, accuracies=accuracies)
-            if has_enough(part):
-                labels, scenes = judged.labels[members], _renumbered(judged.scenes[members])
-                place = len(found)
-                for name in {name for pair in pairs for name in pair}:
-                    own = two_way.scene_accuracies(decisions[name][:, members], labels, scenes)
-                    differences[f"{place} {name}"] = own
-                keys += [(f"{place} {name}", f"{place} {other}") for name, other in pairs]
-            found.append(part)
-    failed = [key for key in differences if key.split()[1] in untrained]
-    family = significance.family(differences, keys, report.confidence, report.margin, failed)
+            labels, scenes = judged.labels[members], _renumbered(judged.scenes[members])
+            absent = np.setdiff1d(judged.labels, labels)
+            withheld = _why_withheld(labels, scenes, absent, manifest.classes)
+            if withheld is None:
+                for name in dict.fromkeys(itertools.chain.from_iterable(pairs)):
+                    decided = decisions[name][:, members]
+                    values[f"{len(found)} {name}"] = two_way.scene_accuracies(decided, labels, scenes)
+                keys += [(f"{len(found)} {name}", f"{len(found)} {other}") for name, other in pairs]
+            found.append(
+                ConditionValue(
+                    condition=condition.name,
+                    value=value,
+                    num_groups=len(labels),
+                    num_scenes=int(scenes.max()) + 1,
+                    withheld=withheld,
+                    accuracies=(
+                        {} if len(absent) else _accuracies(judged, decisions, members, report.confidence)
+                    ),
+                    gains={},
+                )
+            )
+    failed = [key for key in values if key.split()[1] in untrained]
     gains: list[dict[str, Contrast]] = [{} for _ in found]
-    for contrast in family:
+    for contrast in significance.family(values, keys, report.confidence, report.margin, failed):
         place, name = contrast.model.split()
         gains[int(place)][name] = replace(contrast, model=name, against=contrast.against.split()[1])
     return [replace(part, gains=own) for part, own in zip(found, gains, strict=True)]
 
 
-def has_enough(part: ConditionValue) -> bool:
-    """Whether the data with this value are enough for a claim."""
-    return not part.absent and part.num_groups >= LEAST_GROUPS and part.num_scenes >= LEAST_SCENES
-
-
-def _describe(
-    condition: str, value: str, judged: ResampledSplit, manifest: Manifest, members: Bool[np.ndarray, "N"]
-) -> ConditionValue:
-    """Counts alone."""
-    absent = np.setdiff1d(judged.labels, judged.labels[members])
-    return ConditionValue(
-        condition=condition,
-        value=value,
-        num_groups=int(members.sum()),
-        num_scenes=len(np.unique(judged.scenes[members])),
-        absent=[manifest.classes[label] for label in absent],
-        accuracies={},
-        gains={},
-    )
+def _why_withheld(
+    labels: Int[np.ndarray, "n"],
+    scenes: Int[np.ndarray, "n"],
+    absent: Int[np.ndarray, "_"],
+    classes: list[str],
+) -> str | None:
+    """Why these samples are too few for a claim, in words; None where they are enough."""
+    if len(absent):
+        return f"no {classes[absent[0]]}"
+    if len(labels) < _LEAST_GROUPS:
+        return f"fewer than {_LEAST_GROUPS} groups"
+    for label in np.unique(labels):
+        if len(np.unique(scenes[labels == label])) < _LEAST_SCENES:
+            return f"fewer than {_LEAST_SCENES} scenes with {classes[label]}"
+    return None
 
 
 def _accuracies(
@@ -103,7 +118,7 @@ def _accuracies(
     num_classes = len(judged.shares)
     found = {}
     for (name, decided), own in zip(decisions.items(), resampled, strict=True):
-        counts = [metrics.confusion_of(row[members], labels, num_classes) for row in decided]
+        counts = [metrics.confusion_of(row, labels, num_classes) for row in decided[:, members]]
         recalls = np.stack([metrics.recalls(count) for count in counts])
         accuracies = Accuracies(np.nanmean(recalls, axis=1), own, recalls)
         found[name] = intervals.interval_of_accuracy(accuracies, labels, scenes, draws, confidence)

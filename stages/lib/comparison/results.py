@@ -122,7 +122,7 @@ class ConditionValue:
     value: str
     num_groups: int
     num_scenes: int
-    absent: list[str]  # classes of the split that none of these groups has
+    withheld: str | None  # why nothing is claimed, such as `no cubes`; None where data are enough
     accuracies: dict[str, Interval]  # balanced accuracy by model; empty where a class is absent
     gains: dict[str, Contrast]  # of each fusion over the better single sensor; empty where data are too few
 
@@ -145,7 +145,9 @@ class Comparison:
     last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
     models: dict[str, ModelResult]  # baselines last
     pairs: list[Difference]  # each model with each that comes later; exploratory
-    conditions: list[ConditionValue]  # in the order of dataset.condition_fields; all gains are one family of claims
+    conditions: list[
+        ConditionValue
+    ]  # in the order of dataset.condition_fields; all gains are one family of claims
 
     @property
     def fusions(self) -> list[str]:

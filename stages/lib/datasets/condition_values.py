@@ -39,7 +39,9 @@ class ConditionValues:
         self.stored_as = {name: self._usable[name] for name in names if name in self._usable}
         self._fields = {field.name: field for field in wanted}
         self._absent = [name for name in names if name not in schema]
-        self._given: dict[str, Counter[str]] = {name: Counter() for name in self.stored_as}  # by field and slice
+        self._given: dict[str, Counter[str]] = {
+            name: Counter() for name in self.stored_as
+        }  # by field and slice
         self._conflicts: dict[str, list[str]] = defaultdict(list)  # groups by field
 
     def slices(self) -> dict[str, list[str]]:
@@ -100,8 +102,8 @@ class ConditionValues:
         for name, keys in self._conflicts.items():
             count = "1 group" if len(keys) == 1 else f"{len(keys):,} groups"
             checks.note(
-                f"field '{shortened(name)}' (dataset.condition_fields) differs between the slices of {count}, such as "
-                f"{shortened(keys[0])}; slice '{slices[0]}' counts, not '{slices[1]}'"
+                f"field '{shortened(name)}' (dataset.condition_fields) differs between the slices of {count}, "
+                f"such as {shortened(keys[0])}; slice '{slices[0]}' counts, not '{slices[1]}'"
             )
 
 

@@ -5,6 +5,7 @@ N = training groups
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _few_numbers(numbers: Float[np.ndarray, "_"]) -> _Names:
 def _bins(numbers: Float[np.ndarray, "_"], edges: Sequence[float]) -> _Names:
     """An edge belongs to the bin above it."""
     shown = [f"{edge:.15g}" for edge in edges]
-    between = [f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False)]
+    between = [f"{low} to {high}" for low, high in itertools.pairwise(shown)]
     values = [f"< {shown[0]}", *between, f">= {shown[-1]}"] if shown else ["any"]
     of_groups = [
         NOT_GIVEN if np.isnan(number) else values[place]
@@ -140,7 +141,7 @@ def terciles(numbers: Float[np.ndarray, "N"]) -> list[float]:
         edges = np.array([float(f"{edge:.{digits}g}") for edge in exact])
         if np.abs(_shares(numbers, edges) - _shares(numbers, exact)).max() <= _ROUNDING:
             break
-    filled = []
+    filled: list[float] = []
     for edge in np.unique(edges):
         lower = filled[-1] if filled else -np.inf
         if ((numbers >= lower) & (numbers < edge)).any() and (numbers >= edge).any():

@@ -40,6 +40,8 @@ def condition_columns(groups: list[CachedGroup]) -> dict[str, list[str]]:
 
 def _group(row: dict[str, Any]) -> CachedGroup:
     conditions = {
-        column.removeprefix(CONDITION): row.pop(column) for column in list(row) if column.startswith(CONDITION)
+        column.removeprefix(CONDITION): row.pop(column)
+        for column in list(row)
+        if column.startswith(CONDITION)
     }
     return CachedGroup(**row, conditions=conditions)
