@@ -105,10 +105,11 @@ class GroupReader:
                 )
         fields = dataset.get_field_schema()
         listed = ", ".join(sorted(fields))
-        for key, name in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
-            if name is not None and name not in fields:
+        needed = {"label_field": settings.label_field, "lidar.field": settings.lidar.field}
+        for key, wanted in needed.items():
+            if wanted is not None and wanted not in fields:
                 raise UserError(
-                    f"{settings.path}: no field '{name}' (dataset.{key}); its fields are {listed}"
+                    f"{settings.path}: no field '{wanted}' (dataset.{key}); its fields are {listed}"
                 )
         label_type = getattr(fields[settings.label_field], "document_type", None)
         if label_type is not database.connect().Classification:

@@ -170,7 +170,7 @@ def degrade_image(
 def degrade_ranges(
     range_m: Float[np.ndarray, "R C"], rng: np.random.Generator, failures: LidarFailures
 ) -> tuple[Float[np.ndarray, "R C"], list[str]]:
-    """The LiDAR's ranges in metres: some are lost, all are noisy, sometimes only a part is in view; and what failed."""
+    """The LiDAR's ranges in metres: some are lost, all are noisy, sometimes only a part is in view; what failed."""
     sparse, blurred, partial = (
         rng.random() < p
         for p in (failures.sparse_probability, failures.blur_probability, failures.partial_probability)
