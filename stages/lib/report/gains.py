@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.lib.comparison.results import Comparison, ConditionValue
-from stages.lib.core.names import TITLES
+from stages.lib.core.names import SENSORS, TITLES
 from stages.lib.report import format
 from stages.lib.statistics.results import Contrast
 
@@ -24,17 +24,17 @@ def where_fusing_helps(compared: Comparison) -> str | None:
         tested = sum(bool(part.gains) for part in compared.conditions)
         sentences.append(
             f"{format.label(name)} is significantly better than {single} in {len(own)} of "
-            f"{format.plural(tested, 'condition')}{_most_in(own)}."
+            f"{format.plural(tested, 'condition')}{_most_in(compared, own)}."
         )
         others = len(set(fusions) - {name})
         if others:
-            verb = "does" if others == 1 else "do"
-            sentences.append(f"{format.plural(others, 'other fusion')} {verb} so in at least one.")
+            verb = "is" if others == 1 else "are"
+            sentences.append(f"So {verb} {format.plural(others, 'other fusion')} in at least one.")
     if worse:
         fusions = list(dict.fromkeys(contrast.model for _, contrast in worse))
         sentences.append(
             f"Significantly worse than {single} in at least one: {format.join([format.label(f) for f in fusions])}"
-            f"{_most_in(worse)}."
+            f"{_most_in(compared, worse)}."
         )
     title = "Where fusing helps" if better else "Where fusing harms"
     return f"**{title}:** {' '.join(sentences)} [All conditions](details.md#by-condition)."
@@ -56,8 +56,13 @@ def _with_outcome(compared: Comparison, outcome: str) -> list[tuple[ConditionVal
     return sorted(found, key=lambda pair: -abs(pair[1].difference))
 
 
-def _most_in(pairs: list[tuple[ConditionValue, Contrast]]) -> str:
+def _most_in(compared: Comparison, pairs: list[tuple[ConditionValue, Contrast]]) -> str:
+    """The largest differences, with what the other sensor has there: a gain over one sensor may be none over both."""
+    (other,) = (sensor for sensor in SENSORS if sensor != compared.single)
     listed = [
-        f"{named(part)}, {format.points_with_interval(contrast)}" for part, contrast in pairs[:_MOST_NAMED]
+        f"{named(part)}, {format.points_with_interval(contrast)}, where {TITLES[other]} alone has "
+        f"{part.accuracies[other].mean:.3f} and {format.label(name)} {part.accuracies[name].mean:.3f}"
+        for part, contrast in pairs[:_MOST_NAMED]
+        for name in [contrast.model]
     ]
     return f"{', most in ' if len(pairs) > 1 else ': '}{'; '.join(listed)}"
