@@ -7,7 +7,7 @@ the last bit; measured seconds are elsewhere (`measured.py`).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -145,9 +145,8 @@ class Comparison:
     last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
     models: dict[str, ModelResult]  # baselines last
     pairs: list[Difference]  # each model with each that comes later; exploratory
-    conditions: list[
-        ConditionValue
-    ]  # in the order of dataset.condition_fields; all gains are one family of claims
+    # In the order of dataset.condition_fields; all gains are one family of claims.
+    conditions: list[ConditionValue] = field(default_factory=list)
 
     @property
     def fusions(self) -> list[str]:
