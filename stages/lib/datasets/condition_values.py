@@ -9,7 +9,7 @@ from stages.lib.core.errors import UserError, shortened
 from stages.lib.datasets import database, slice_samples
 from stages.lib.datasets.slice_samples import SliceSample
 from stages.lib.datasets.validation import DataChecks
-from stages.lib.params import ConditionField
+from stages.lib.params import Dataset as DatasetParams
 
 RETURNS = "returns"  # the number of LiDAR returns in the cached raster, which no field holds
 Value = str | float | None  # None: the group has no value
@@ -21,7 +21,7 @@ _EVERY_SAMPLE = {"id", "filepath", "tags", "metadata", "created_at", "last_modif
 class ConditionValues:
     """Values of the condition fields by group; counts what deserves a warning."""
 
-    def __init__(self, dataset: Any, wanted: list[ConditionField]) -> None:
+    def __init__(self, dataset: Any, settings: DatasetParams) -> None:
         """Finds the fields.
 
         Args:
@@ -30,23 +30,27 @@ class ConditionValues:
         Raises:
             UserError: when a field's type has no values that groups could share.
         """
+        wanted = settings.condition_fields
+        self._path = settings.path
         self._usable = _usable_fields(dataset)
         schema = dataset.get_field_schema()
         names = [field.name for field in wanted if field.name != RETURNS]
         for name in set(names) & set(schema):
             if name not in self._usable:
-                raise _unusable(name, _type_name(schema[name]))
+                raise self._unusable(name, _type_name(schema[name]))
         self.stored_as = {name: self._usable[name] for name in names if name in self._usable}
         self._fields = {field.name: field for field in wanted}
         self._absent = [name for name in names if name not in schema]
         self._given: dict[str, Counter[str]] = {
             name: Counter() for name in self.stored_as
         }  # by field and slice
+        self._texts: dict[str, str | None] = {}  # as tables show them
         self._conflicts: dict[str, list[str]] = defaultdict(list)  # groups by field
 
     def slices(self) -> dict[str, list[str]]:
         """For each field with a value in any group, the slices whose samples hold it."""
-        return {name: sorted(counts) for name, counts in self._given.items() if counts}
+        found = {name: sorted(+counts) for name, counts in self._given.items()}
+        return {name: slices for name, slices in found.items() if slices}
 
     def of_group(self, key: str, image: SliceSample, scan: SliceSample) -> dict[str, Value]:
         """The group's value of each field: that of its image, else that of its scan.
@@ -57,39 +61,50 @@ class ConditionValues:
         """
         values: dict[str, Value] = {}
         for place, name in enumerate(self.stored_as):
-            found = {
-                sample.slice: value
-                for sample in (image, scan)
-                if (value := self._value(name, sample.conditions[place], key)) is not None
-            }
-            self._given[name].update(found.keys())
-            if len(set(found.values())) > 1:
+            first = self._value(name, image.conditions[place], key)
+            second = self._value(name, scan.conditions[place], key)
+            self._given[name][image.slice] += first is not None
+            self._given[name][scan.slice] += second is not None
+            if first is not None and second is not None and first != second:
                 self._conflicts[name].append(key)
-            values[name] = next(iter(found.values()), None)
+            values[name] = second if first is None else first
         return values
 
     def _value(self, name: str, stored: object, key: str) -> Value:
         """A value as text or number; None for none."""
+        value: Value
+        if stored is None:
+            return None
         if isinstance(stored, bool):
-            value: Value = "true" if stored else "false"
+            value = "true" if stored else "false"
         elif isinstance(stored, int | float):
             value = None if stored != stored else float(stored)
+        elif isinstance(stored, str):
+            if stored not in self._texts:  # groups share few texts
+                self._texts[stored] = shortened(stored.strip()) or None
+            value = self._texts[stored]
         else:
             try:
                 value = shortened((slice_samples.as_text(stored) or "").strip()) or None
             except UserError:
                 kind = stored.get("_cls", "dict") if isinstance(stored, dict) else type(stored).__name__
-                raise _unusable(name, str(kind)) from None
+                raise self._unusable(name, str(kind)) from None
         if isinstance(value, str) and self._fields[name].edges is not None:
             raise UserError(
-                f"field '{name}' holds '{shortened(value)}' in group {shortened(key)}, but dataset.condition_fields "
-                "gives it edges, which numbers need; write its name alone"
+                f"{self._path}: field '{name}' holds '{shortened(value)}' in group {shortened(key)}, but "
+                "dataset.condition_fields gives it edges, which numbers need; write its name alone"
             )
         return value
 
+    def _unusable(self, name: str, kind: str) -> UserError:
+        return UserError(
+            f"{self._path}: field '{shortened(name)}' (dataset.condition_fields) holds a {shortened(kind)}; text, a "
+            "number, true or false, or an fo.Classification is needed"
+        )
+
     def report_doubts(self, checks: DataChecks, slices: tuple[str, str]) -> None:
         """Warns of fields that no group has, and of slices that contradict each other."""
-        empty = [name for name, counts in self._given.items() if not counts]
+        empty = [name for name, counts in self._given.items() if not counts.total()]
         if self._absent or empty:
             missing = [f"no field '{shortened(name)}'" for name in self._absent]
             missing += [f"no value in field '{shortened(name)}'" for name in empty]
@@ -121,10 +136,3 @@ def _usable_fields(dataset: Any) -> dict[str, str]:
 
 def _type_name(field: Any) -> str:
     return getattr(getattr(field, "document_type", None), "__name__", None) or type(field).__name__
-
-
-def _unusable(name: str, kind: str) -> UserError:
-    return UserError(
-        f"field '{shortened(name)}' (dataset.condition_fields) holds a {shortened(kind)}; text, a number, true or "
-        "false, or an fo.Classification is needed"
-    )

@@ -64,7 +64,7 @@ class GroupReader:
         self._without_scene = 0  # groups
         self._num_external = 0  # media files
         self._check_schema()
-        self._conditions = ConditionValues(dataset, settings.condition_fields)
+        self._conditions = ConditionValues(dataset, settings)
         self.groups = self._read_groups()
 
     @property
