@@ -104,13 +104,14 @@ def make_groups(folder: Path, splits: list[str], views: list[View], settings: Pa
     for number, split in enumerate(splits):
         label, image, range_m = views[number % len(views)]
         rng = np.random.default_rng([1, number])
-        scan_m = rendering.degrade_ranges(range_m, rng, settings.synthetic.lidar)
+        scan_m, _ = rendering.degrade_ranges(range_m, rng, settings.synthetic.lidar)
         raster = geometry.raster_from_range(scan_m, angles_rad, angles_rad, settings.synthetic.max_range_m)
         files = {
             "rgb": folder / "data" / f"{number:05d}.png",
             "lidar_img": folder / "data" / f"{number:05d}.depth.png",
         }
-        Image.fromarray(rendering.degrade_image(image, rng, settings.synthetic.rgb)).save(files["rgb"])
+        shown, _ = rendering.degrade_image(image, rng, settings.synthetic.rgb)
+        Image.fromarray(shown).save(files["rgb"])
         Image.fromarray(depth_image.from_raster(raster)).save(files["lidar_img"])
         yield NewGroup(f"scene-{number}", label, split, files, raster)
 

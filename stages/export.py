@@ -56,12 +56,13 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         groups = plan.in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
         writer = Writer(manifests.FOLDER, sorted({group.label for group in groups}))
         decoding = plan.decoding_settings(reader, groups, dataset, settings, pool, data_checks)
+        condition_slices = reader.condition_slices
         written = write_groups(reader, groups, decoding, dataset, settings, pool)
         for group, result in console.track(written, "exporting", len(groups), "group"):
             if isinstance(result, Unreadable):
                 data_checks.error("unreadable", result.place, result.reason)
             elif admit(group, result, data_checks):
-                writer.add(group.split, group.key, group.scene, group.label, result)
+                writer.add(group, result)
                 overview.add(group.split, group.label, result.stats)
                 if group.split == "train":
                     orientation.add(result.stats.alignment)
@@ -87,6 +88,8 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         orientation_fits=orientation.means(),
         field_of_view_deg=decoding.scan.view.degrees() if decoding.scan.view is not None else None,
         normalize=settings.normalize,
+        condition_fields=dataset.condition_fields,
+        condition_slices=condition_slices,
         warnings=data_checks.warnings(),
     )
     overview.draw(manifests.FOLDER, manifest)

@@ -54,6 +54,7 @@ def render_groups(plan: list[PlannedScene], settings: Synthetic) -> Iterator[New
                 split=planned.split,
                 files=write_files(f"scene-{number:05d}-{group.label}", group.image, group.raster),
                 raster=group.raster,
+                fields=group.fields,
             )
 
 

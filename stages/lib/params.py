@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,6 +56,37 @@ def _rates(text: object) -> tuple[float, ...]:
     if not rates or list(rates) != sorted(set(rates)):
         raise ValueError("it takes ascending numbers, separated by spaces")
     return rates
+
+
+def _condition_fields(entries: object) -> object:
+    """Each entry as a ConditionField: a field's name, or `name: [edges]`."""
+    if not isinstance(entries, list):
+        raise ValueError("it takes a list of fields, such as [weather]; [] for none")
+    fields = [_condition_field(entry) for entry in entries]
+    names = [field.name for field in fields]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"it names {', '.join(sorted(doubled))} twice")
+    return fields
+
+
+def _condition_field(entry: object) -> ConditionField:
+    if isinstance(entry, ConditionField):  # read before; `dataclasses.replace` validates again
+        return entry
+    form = (
+        f"an entry is a field's name, or a name with ascending edges as distance_m: [10, 20]; not {entry!r}"
+    )
+    name, edges = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(form)
+    if not isinstance(entry, dict):
+        return ConditionField(name, None)
+    if not isinstance(edges, list) or not edges:
+        raise ValueError(form)
+    if any(isinstance(edge, bool) or not isinstance(edge, int | float) for edge in edges):
+        raise ValueError(form)
+    if not all(map(math.isfinite, edges)) or edges != sorted(set(edges)):
+        raise ValueError(form)
+    return ConditionField(name, tuple(map(float, edges)))
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -116,11 +149,18 @@ class SplitTags:
     test: str
 
 
+@plain_dataclass(frozen=True)
+class ConditionField:
+    name: str
+    edges: tuple[float, ...] | None  # of the bins of a number; None: its terciles
+
+
 @_group
 class Dataset:
     path: Annotated[str, Field(min_length=1)]
     label_field: str
     scene_field: str | None
+    condition_fields: Annotated[list[ConditionField], BeforeValidator(_condition_fields)]
     rgb: RgbSource
     lidar: LidarSource
     splits: SplitTags

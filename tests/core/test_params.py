@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from scripts import preset_runs
 from stages.lib import params
 from stages.lib.core.errors import UserError
+from stages.lib.params import ConditionField
 
 
 def test_the_committed_file_is_valid() -> None:
@@ -68,6 +70,46 @@ def test_wrong_settings_are_named(tmp_path: Path, line: str, replacement: str, m
 def test_empty_lists_are_named(edit_params: Callable[..., Path], key: str) -> None:
     with pytest.raises(UserError, match=f"'{key}' is empty"):
         params.load(edit_params(**{key: []}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("weather", r"'dataset\.condition_fields' is 'weather': .*a list of fields"),
+        (["weather", "weather"], r"it names weather twice"),
+        (["weather", {"weather": [1]}], r"it names weather twice"),
+        (
+            [{"distance_m": [20, 10]}],
+            r"ascending edges as distance_m: \[10, 20\]; not {'distance_m': \[20, 10\]}",
+        ),
+        ([{"distance_m": []}], r"ascending edges"),
+        ([{"distance_m": [1, 1]}], r"ascending edges"),
+        ([{"distance_m": 10}], r"ascending edges"),
+        ([{"distance_m": [True]}], r"ascending edges"),
+        ([{"distance_m": [float("inf")]}], r"ascending edges"),
+        ([{"a": [1], "b": [2]}], r"an entry is a field's name"),
+        ([3], r"an entry is a field's name, .*not 3"),
+        ([" "], r"an entry is a field's name"),
+    ],
+)
+def test_wrong_condition_fields_are_named(
+    edit_params: Callable[..., Path], fields: object, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        params.load(edit_params(dataset__condition_fields=fields))
+    assert "\n" not in str(caught.value) and "dataset.condition_fields" in str(caught.value)
+
+
+def test_condition_fields_are_set_on_the_command_line(tmp_path: Path) -> None:
+    """As `-S` writes them."""
+    shutil.copy2("params.yaml", tmp_path)
+    preset_runs.apply(["dataset.condition_fields=[weather,{distance_m:[10,20.5]},'Straße']"], tmp_path)
+    dataset = params.load(tmp_path / "params.yaml").dataset
+    expected = [ConditionField("weather", None), ConditionField("distance_m", (10.0, 20.5))]
+    assert dataset.condition_fields == [*expected, ConditionField("Straße", None)]
+    assert replace(dataset, path="data/mine").condition_fields == dataset.condition_fields
+    preset_runs.apply(["dataset.condition_fields=[]"], tmp_path)
+    assert params.load(tmp_path / "params.yaml").dataset.condition_fields == []
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -144,9 +144,12 @@ def test_sensors_fail_independently() -> None:
     rng = np.random.default_rng(0)
     dark, weak = [], []
     for _ in range(600):
-        dark.append(rendering.degrade_image(image, rng, spec.rgb)[..., :3].max() < 60)
-        degraded = rendering.degrade_ranges(range_m, rng, spec.lidar)
+        shown, camera_failures = rendering.degrade_image(image, rng, spec.rgb)
+        dark.append(shown[..., :3].max() < 60)
+        assert camera_failures == ["dark"] * dark[-1]
+        degraded, lidar_failures = rendering.degrade_ranges(range_m, rng, spec.lidar)
         weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(range_m).sum())
+        assert weak[-1] == bool({"sparse", "partial"} & set(lidar_failures))
     dark, weak = np.array(dark), np.array(weak)
     assert dark.mean() == pytest.approx(spec.rgb.dark_probability, abs=0.05)
     expected = 1 - (1 - spec.lidar.sparse_probability) * (1 - spec.lidar.partial_probability)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stages.lib.comparison.results import Comparison, ModelResult, SensorUse, Summary
-from stages.lib.report import analysis, answer
+from stages.lib.comparison.results import Comparison, ConditionValue, ModelResult, SensorUse, Summary
+from stages.lib.report import analysis, answer, gains
 from stages.lib.statistics.results import Contrast, Interval, Plan
 
 KINDS = {
@@ -314,3 +314,51 @@ def test_a_trivial_task_is_called_so(accuracy: float, beats_prior: bool, warned:
 
 def test_few_scenes_are_warned_of() -> None:
     assert "only 12 scenes" in " ".join(answer.answer(replace(CASES["nothing decided"], num_scenes=12)))
+
+
+def by_weather(outcomes: dict[str, dict[str, str]]) -> Comparison:
+    """Late fusion is the reference and LiDAR the better sensor; outcomes by weather and fusion."""
+    compared = CASES["late wins"]
+    conditions = []
+    for place, (weather, of_fusions) in enumerate(outcomes.items()):
+        sign = {"worse": -1}
+        gains = {
+            name: contrast(name, "lidar", sign.get(outcome, 1) * (0.1 + place / 100), outcome, 4)
+            for name, outcome in of_fusions.items()
+        }
+        accuracies = {name: Interval(0.8, 0.7, 0.9) for name in compared.models}
+        conditions.append(ConditionValue("weather", weather, 50, 25, None, accuracies, gains))
+    return replace(compared, conditions=conditions)
+
+
+def test_gains_by_condition_are_said_with_their_numbers() -> None:
+    compared = by_weather(
+        {
+            "sun": {"late": "tied", "addition": "worse"},
+            "rain": {"late": "better", "addition": "better"},
+            "f|og": {"late": "better", "addition": "not decided"},
+        }
+    )
+    text = gains.where_fusing_helps(compared)
+    assert text is not None and text in answer.answer(compared)
+    assert text.startswith(
+        "**Where fusing helps:** late is significantly better than LiDAR alone in 2 of 3 conditions"
+    )
+    assert (
+        r"most in weather: f\|og, +12.0 points (+10.0 to +14.0), where RGB alone has 0.800 and late" in text
+    )
+    assert "So is 1 other fusion in at least one." in text
+    assert (
+        "Significantly worse than LiDAR alone in at least one: addition: weather: sun, {m}10.0".format(
+            m="\N{MINUS SIGN}"
+        )
+        in text
+    )
+
+
+def test_no_gain_is_said_where_none_holds() -> None:
+    compared = by_weather({"sun": {"late": "tied"}, "rain": {"late": "not decided"}})
+    assert gains.where_fusing_helps(compared) is None
+    assert not any("Where fusing" in line for line in answer.answer(compared))
+    harmed = gains.where_fusing_helps(by_weather({"sun": {"addition": "worse"}}))
+    assert harmed is not None and harmed.startswith("**Where fusing harms:**")

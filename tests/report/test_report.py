@@ -30,7 +30,7 @@ from stages.lib.params import Params
 from stages.lib.report import format, tables
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
-from stages.lib.tensors.manifest import Manifest
+from stages.lib.tensors.manifest import Condition, Manifest
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -79,7 +79,15 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     generator = np.random.default_rng(0)
     groups = {
         split: [
-            CachedGroup(split, f"{split}-{scene}-{label}", f"scene-{split}-{scene}", label, 100, 20.0)
+            CachedGroup(
+                split,
+                f"{split}-{scene}-{label}",
+                f"scene-{split}-{scene}",
+                label,
+                100,
+                20.0,
+                {"weather": weather(scene), "road": "a | b" if scene % 2 else "wet"},
+            )
             for scene in range(count)
             for label, name in enumerate(results.classes)
             if not (split == "test" and name == results.absent)
@@ -109,6 +117,10 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
     return settings, data
 
 
+def weather(scene: int) -> str:
+    return "snow" if scene % 50 == 7 else ("sun", "rain", "rain")[scene % 3]
+
+
 def manifest_of(results: Results, groups: dict[str, list[CachedGroup]]) -> Manifest:
     counts = {
         split: {
@@ -116,7 +128,10 @@ def manifest_of(results: Results, groups: dict[str, list[CachedGroup]]) -> Manif
         }
         for split, members in groups.items()
     }
-    return made_up_manifest(results.classes, counts, results.num_scenes)
+    manifest = made_up_manifest(results.classes, counts, results.num_scenes)
+    values = {"weather": ["rain", "sun", "snow"], "road": ["wet", "a | b"]}
+    conditions = [Condition(name, own, None, ["rgb"], {}) for name, own in values.items()]
+    return replace(manifest, conditions=conditions)
 
 
 def test_single_sensor_is_the_more_accurate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib.comparison import calibration, resampled, robustness, sensor_failures, sensor_use
+from stages.lib.comparison import calibration, conditions, resampled, robustness, sensor_failures, sensor_use
 from stages.lib.comparison.resampled import BASELINES
 from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.comparison.robustness import JudgedGroups
@@ -113,6 +113,9 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             significance.difference(model, other, values[model] - values[other], report.confidence)
             for model, other in itertools.combinations(names, 2)
         ],
+        conditions=conditions.compare(
+            judged, manifest, names, [(name, single) for name in fusion_names], report
+        ),
     )
 
 

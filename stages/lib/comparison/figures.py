@@ -14,8 +14,9 @@ from stages.lib.comparison.results import FAILURES, Comparison, ModelResult, tra
 from stages.lib.core.names import SENSORS, TITLES
 from stages.lib.models import records
 from stages.lib.params import Params
-from stages.lib.plots import accuracy, calibration, cost, learning, robustness, style
+from stages.lib.plots import accuracy, calibration, conditions, cost, learning, robustness, style
 from stages.lib.plots.accuracy import Bounds
+from stages.lib.plots.conditions import ConditionPoints
 from stages.lib.plots.cost import ParetoPoint
 from stages.lib.plots.robustness import FailurePoints
 from stages.lib.plots.style import Figure
@@ -23,6 +24,7 @@ from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
 
 FIGURES = Path("reports/figures")
+_MOST_BY_CONDITION = 8  # models that can be told apart in one figure
 
 Known = TypeVar("Known")
 
@@ -42,6 +44,7 @@ def draw(
         "sensor_use": draw_sensor_use(compared, fusions),
         "failures": draw_failures(compared, models),
         "corruptions": draw_corruptions(compared, models),
+        "conditions": draw_conditions(compared, models),
         "reliability": draw_reliability(compared, models),
         "confusion": draw_confusions(compared, models, manifest),
         "errors": error_samples.draw(fusions, compared.split, manifest),
@@ -147,6 +150,27 @@ def draw_failures(compared: Comparison, names: list[str]) -> Figure:
             for case in FAILURES
         },
         {FAILURES[case]: rate for case, rate in trained.items()},
+        names,
+        compared.accuracy("prior"),
+        compared.confidence,
+    )
+
+
+def draw_conditions(compared: Comparison, names: list[str]) -> Figure | None:
+    """None where groups are not divided. Of many models: the single sensors and the most accurate fusions."""
+    fusions = sorted(
+        compared.fusions, key=lambda name: (name != compared.reference, -compared.accuracy(name))
+    )
+    chosen = {*SENSORS, *fusions[: _MOST_BY_CONDITION - len(SENSORS)]}
+    panels: dict[str, list[ConditionPoints]] = {}
+    for part in compared.conditions:
+        accuracies = {name: (own.mean, (own.low, own.high)) for name, own in part.accuracies.items()}
+        panels.setdefault(part.condition, []).append(ConditionPoints(part.value, part.num_groups, accuracies))
+    if not panels:
+        return None
+    return conditions.by_condition(
+        panels,
+        [name for name in names if name in chosen],
         names,
         compared.accuracy("prior"),
         compared.confidence,

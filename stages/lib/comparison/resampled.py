@@ -155,7 +155,7 @@ def read(
     predictions = {name: stored.read(name, split) for name in (*names, *BASELINES)}
     for name, found in predictions.items():
         path = f"reports/predictions/{name}.parquet"
-        for what in ("groups", "scenes", "labels", "num_logits"):
+        for what in ("groups", "scenes", "labels", "num_logits", "conditions"):
             if not np.array_equal(getattr(found, what), getattr(predictions["prior"], what)):
                 kind = what.replace("_", " ").replace("num", "numbers of")
                 raise UserError(f"{path}: has other {kind} than prior.parquet; run `dvc repro`")

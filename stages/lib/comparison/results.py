@@ -7,7 +7,7 @@ the last bit; measured seconds are elsewhere (`measured.py`).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -115,6 +115,19 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
+class ConditionValue:
+    """The models on the groups of the split with one value of a condition."""
+
+    condition: str
+    value: str
+    num_groups: int
+    num_scenes: int
+    withheld: str | None  # why nothing is claimed, such as `no cubes`; None where data are enough
+    accuracies: dict[str, Interval]  # balanced accuracy by model; empty where a class is absent
+    gains: dict[str, Contrast]  # of each fusion over the better single sensor; empty where data are too few
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All models on one dataset."""
 
@@ -132,6 +145,8 @@ class Comparison:
     last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
     models: dict[str, ModelResult]  # baselines last
     pairs: list[Difference]  # each model with each that comes later; exploratory
+    # In the order of dataset.condition_fields; all gains are one family of claims.
+    conditions: list[ConditionValue] = field(default_factory=list)
 
     @property
     def fusions(self) -> list[str]:

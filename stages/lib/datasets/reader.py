@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from stages.lib.core import console
 from stages.lib.core.errors import UserError, first_line, require_short, shortened
 from stages.lib.core.names import SPLITS
 from stages.lib.datasets import database, folders, slice_samples
+from stages.lib.datasets.condition_values import ConditionValues, Value
 from stages.lib.datasets.slice_samples import SliceSample
 from stages.lib.datasets.validation import DataChecks
 from stages.lib.params import Dataset as DatasetParams
@@ -36,6 +37,7 @@ class DatasetGroup:
     image_path: str
     scan_path: str  # media file of the LiDAR slice
     lidar_id: ObjectId  # FiftyOne's id of the LiDAR slice's sample
+    conditions: dict[str, Value] = field(default_factory=dict)  # by field
 
 
 class GroupReader:
@@ -62,12 +64,18 @@ class GroupReader:
         self._without_scene = 0  # groups
         self._num_external = 0  # media files
         self._check_schema()
+        self._conditions = ConditionValues(dataset, settings)
         self.groups = self._read_groups()
 
     @property
     def info(self) -> dict[str, Any]:
         """Values that the dataset's author stored about the dataset as a whole."""
         return self._dataset.info
+
+    @property
+    def condition_slices(self) -> dict[str, list[str]]:
+        """For each condition field with a value in any group, the slices whose samples hold it."""
+        return self._conditions.slices()
 
     def fields(self, groups: list[DatasetGroup]) -> list[object]:
         """The LiDAR field of these groups as stored: bytes of a compressed array, if it is an array."""
@@ -97,10 +105,11 @@ class GroupReader:
                 )
         fields = dataset.get_field_schema()
         listed = ", ".join(sorted(fields))
-        for key, field in (("label_field", settings.label_field), ("lidar.field", settings.lidar.field)):
-            if field is not None and field not in fields:
+        needed = {"label_field": settings.label_field, "lidar.field": settings.lidar.field}
+        for key, wanted in needed.items():
+            if wanted is not None and wanted not in fields:
                 raise UserError(
-                    f"{settings.path}: no field '{field}' (dataset.{key}); its fields are {listed}"
+                    f"{settings.path}: no field '{wanted}' (dataset.{key}); its fields are {listed}"
                 )
         label_type = getattr(fields[settings.label_field], "document_type", None)
         if label_type is not database.connect().Classification:
@@ -121,6 +130,7 @@ class GroupReader:
             (settings.rgb.slice, settings.lidar.slice),
             self._stored_as(settings.label_field),
             self._stored_as(settings.scene_field),
+            list(self._conditions.stored_as.values()),
         )
         groups: dict[str, DatasetGroup] = {}
         untagged: set[str] = set()
@@ -163,6 +173,7 @@ class GroupReader:
                 f"{self._num_external:,} media files lie outside the dataset's folder, where DVC does not see a "
                 "change: run dvc repro --force export after one"
             )
+        self._conditions.report_doubts(self._checks, (settings.rgb.slice, settings.lidar.slice))
 
     def _report_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
         """Warns of groups without the tag of a split; raises UserError if there is no test split without them."""
@@ -225,7 +236,8 @@ class GroupReader:
         except UserError as error:
             checks.error("refused", "", str(error))
             return None
-        return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, lidar_id=scan.id)
+        conditions = self._conditions.of_group(key, image, scan)
+        return DatasetGroup(key, scene, labels.pop(), splits[0], *paths, scan.id, conditions)
 
     def _inside(self, path: str) -> str:
         """The path; raises UserError when it leads out of the dataset's folder, as in a hostile dataset."""

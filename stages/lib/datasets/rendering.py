@@ -41,6 +41,7 @@ class RenderedGroup:
     label: str
     image: UInt8[np.ndarray, "H W 4"]
     raster: Float[np.ndarray, "4 R C"]
+    fields: dict[str, str | float]  # `camera_state`, `lidar_state` and `distance_m`, the object's distance
 
 
 def render(plan: list[PlannedScene], spec: Synthetic, image_size: int) -> Iterator[list[RenderedGroup]]:
@@ -74,10 +75,16 @@ def _render(
     groups = []
     for label in planned.labels:
         rotation = draw_rotation(rng, spec)
-        image = degrade_image(renderer.image(label, scene, rotation), rng, spec.rgb)
-        range_m = degrade_ranges(renderer.range_image(label, scene, rotation), rng, spec.lidar)
+        image, image_failures = degrade_image(renderer.image(label, scene, rotation), rng, spec.rgb)
+        range_image = renderer.range_image(label, scene, rotation)
+        range_m, lidar_failures = degrade_ranges(range_image, rng, spec.lidar)
         raster = geometry.raster_from_range(range_m, angles, angles, spec.max_range_m)
-        groups.append(RenderedGroup(label, image, raster))
+        fields: dict[str, str | float] = {
+            "camera_state": synthetic.state([*image_failures, *["crescent"] * scene.is_crescent]),
+            "lidar_state": synthetic.state(lidar_failures),
+            "distance_m": round(float(np.linalg.norm(scene.center_m)), 2),
+        }
+        groups.append(RenderedGroup(label, image, raster, fields))
     return groups
 
 
@@ -148,21 +155,22 @@ def _renderer(image_size: int) -> Renderer:
 
 def degrade_image(
     image: Float[np.ndarray, "H W 3"], rng: np.random.Generator, failures: RgbFailures
-) -> UInt8[np.ndarray, "H W 4"]:
-    """The camera's image: sometimes dark, always a little noisy; alpha is 255."""
+) -> tuple[UInt8[np.ndarray, "H W 4"], list[str]]:
+    """The camera's image: sometimes dark, always a little noisy, alpha is 255; and what failed."""
     gain = 1.0
-    if rng.random() < failures.dark_probability:
+    is_dark = rng.random() < failures.dark_probability
+    if is_dark:
         gain = _log_uniform(rng, failures.dark_gain)
     noise = rng.normal(0.0, rng.uniform(*failures.noise_std), size=image.shape)
     color = np.clip(image * gain + noise, 0.0, 1.0)
     rgba = np.concatenate([color, np.ones((*image.shape[:2], 1))], axis=-1)
-    return np.round(rgba * 255).astype(np.uint8)
+    return np.round(rgba * 255).astype(np.uint8), ["dark"] * is_dark
 
 
 def degrade_ranges(
     range_m: Float[np.ndarray, "R C"], rng: np.random.Generator, failures: LidarFailures
-) -> Float[np.ndarray, "R C"]:
-    """The LiDAR's ranges in metres: some returns are lost, all are noisy, and sometimes only a part is in view."""
+) -> tuple[Float[np.ndarray, "R C"], list[str]]:
+    """The LiDAR's ranges in metres: some are lost, all are noisy, sometimes only a part is in view; what failed."""
     sparse, blurred, partial = (
         rng.random() < p
         for p in (failures.sparse_probability, failures.blur_probability, failures.partial_probability)
@@ -177,7 +185,8 @@ def degrade_ranges(
         # A scan without any return would be a faulty sample, not a difficult one.
         kept.flat[rng.choice(np.flatnonzero(seen))] = True
     noisy = range_m + rng.normal(0.0, noise_m, size=range_m.shape)
-    return np.where(kept, noisy, np.inf)
+    failed = {"sparse": sparse, "blurred": blurred, "partial": partial}
+    return np.where(kept, noisy, np.inf), [name for name, happened in failed.items() if happened]
 
 
 def _slab(seen: Bool[np.ndarray, "R C"], rng: np.random.Generator, share: float) -> Bool[np.ndarray, "R C"]:

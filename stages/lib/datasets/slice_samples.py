@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,21 +22,28 @@ class SliceSample:
     tags: list[Any]
     label: object
     scene: object
+    conditions: list[object]  # value of each condition field
     doubled: str | None = None  # path of another sample that its group has in the same slice
 
 
 def read(
-    dataset: Any, slices: tuple[str, str], label: str | None, scene: str | None
+    dataset: Any,
+    slices: tuple[str, str],
+    label: str | None,
+    scene: str | None,
+    conditions: Sequence[str] = (),
 ) -> tuple[dict[ObjectId, SliceSample], dict[ObjectId, SliceSample]]:
     """The samples of each slice by group.
 
     Args:
         dataset: an `fo.Dataset`.
         label: the label's field in the database; `scene` likewise, or None.
+        conditions: fields in the database that hold plain values or an fo.Classification.
     """
     group = dataset.group_field
     # Directly from the database: FiftyOne's functions take three times as long.
-    parts = [scene, None if label == scene else f"{label}.label"]
+    whole = {scene, *conditions}
+    parts = [*whole, None if label in whole else f"{label}.label"]
     wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, *parts]), 1)
     found: dict[str, dict[ObjectId, SliceSample]] = {name: {} for name in slices}
     for document in dataset._sample_collection.find({}, wanted):
@@ -54,6 +62,7 @@ def read(
             document.get("tags") or [],
             document.get(label),
             document.get(scene) if scene else None,
+            [document.get(field) for field in conditions],
         )
     return found[slices[0]], found[slices[1]]
 

@@ -7,6 +7,7 @@ have the same origin and field of view.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,14 @@ class Scene:
     radius_m: float
     color: Float[np.ndarray, "3"]
     light: Float[np.ndarray, "3"]
+    is_crescent: bool = False  # whether the light comes from behind the object
+
+
+def state(failures: Sequence[str]) -> str:
+    """A sensor's state in one word or two: what failed, `several failures`, or `normal`."""
+    if len(failures) > 1:
+        return "several failures"
+    return failures[0] if failures else "normal"
 
 
 def reach_rad(radius_m: float, distance_m: float) -> float:
@@ -92,7 +101,7 @@ def draw_scene(rng: np.random.Generator, spec: Synthetic) -> Scene:
     light = np.cos(off_axis_rad) * toward_sensor + np.sin(off_axis_rad) * (
         np.cos(around_rad) * side + np.sin(around_rad) * up
     )
-    return Scene(center_m=center_m, radius_m=radius_m, color=color, light=light)
+    return Scene(center_m, radius_m, color, light, is_crescent=from_behind)
 
 
 def _perpendicular(axis: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,13 @@
 """Predictions on disk: reports/predictions/NAME.parquet, one row per seed and sample.
 
+A column `condition_NAME` holds each sample's value of a condition, such as the weather.
+
 S = seeds;  N = samples of a split;  K = logits: 1 for two classes, else one per class
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from jaxtyping import Float, Int
 from stages.lib.core.errors import UserError
 from stages.lib.evaluation import metrics
 from stages.lib.evaluation.metrics import Metrics
-from stages.lib.tensors.groups import CachedGroup
+from stages.lib.tensors import groups as stored_groups
+from stages.lib.tensors.groups import CONDITION, CachedGroup
 
 FOLDER = Path("reports/predictions")
 
@@ -62,6 +65,7 @@ class SplitPredictions:
     scenes: list[str]
     labels: Int[np.ndarray, "N"]
     logits: Float[np.ndarray, "S N K"]
+    conditions: dict[str, list[str]] = field(default_factory=dict)  # by condition, every group's value
 
     @property
     def num_logits(self) -> int:
@@ -110,6 +114,11 @@ def read(name: str, split: str) -> SplitPredictions:
         scenes=first["scene"].to_pylist(),
         labels=first["label"].to_numpy(),
         logits=logits,
+        conditions={
+            column.removeprefix(CONDITION): first[column].to_pylist()
+            for column in first.column_names
+            if column.startswith(CONDITION)
+        },
     )
 
 
@@ -123,6 +132,7 @@ def _table(model: str, part: Predictions) -> pa.Table:
         "scene": [group.scene for group in part.groups],
         "label": part.labels.astype(np.int64),
     }
+    columns |= stored_groups.condition_columns(part.groups)
     for index in range(part.logits.shape[1]):
         columns[f"logit_{index}"] = part.logits[:, index].astype(np.float32)
     return pa.table(columns)

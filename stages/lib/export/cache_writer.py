@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.lib.core.names import SPLITS
-from stages.lib.export import shards
+from stages.lib.datasets.condition_values import Value
+from stages.lib.datasets.reader import DatasetGroup
+from stages.lib.export import conditions, shards
 from stages.lib.export.decode import Written
 from stages.lib.export.group_stats import GroupStats
 from stages.lib.lidar.returns import Losses
+from stages.lib.params import ConditionField
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest, Normalization
@@ -51,6 +55,7 @@ class Writer:
         """`classes`: all labels in sorted order."""
         self._folder = folder
         self.classes = classes
+        self._condition_values: dict[str, list[dict[str, Value]]] = {split: [] for split in SPLITS}
         self.losses = {split: Losses() for split in SPLITS}  # of the returns of all groups in the cache
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._rejected: dict[str, list[int]] = defaultdict(list)
@@ -59,13 +64,16 @@ class Writer:
         self._colors = _Colors()
         self._relief_squares = 0.0
 
-    def add(self, split: str, key: str, scene: str, label: str, written: Written) -> None:
+    def add(self, group: DatasetGroup, written: Written) -> None:
         """Adds a group that lies in a shard; call it in the order of the rows."""
-        stats = written.stats
-        index = self.classes.index(label)
-        self._groups[split].append(CachedGroup(split, key, scene, index, stats.returns, stats.mean_range_m))
-        content = [key, scene, label, split, stats.image_digest, stats.raster_digest]
-        self._digests[key] = hashlib.sha256("\0".join(content).encode()).hexdigest()
+        stats, split = written.stats, group.split
+        index = self.classes.index(group.label)
+        self._groups[split].append(
+            CachedGroup(split, group.key, group.scene, index, stats.returns, stats.mean_range_m)
+        )
+        self._condition_values[split].append(group.conditions)
+        content = [group.key, group.scene, group.label, split, stats.image_digest, stats.raster_digest]
+        self._digests[group.key] = hashlib.sha256("\0".join(content).encode()).hexdigest()
         self.losses[split] += written.facts.losses
         if split == "train":
             self._colors.add(stats)
@@ -95,16 +103,25 @@ class Writer:
         orientation_fits: dict[str, float],
         field_of_view_deg: dict[str, list[float]] | None,
         normalize: bool,
+        condition_fields: list[ConditionField],
+        condition_slices: dict[str, list[str]],
         warnings: list[str],
     ) -> Manifest:
         """Removes rejected groups and writes the table of groups; returns the manifest, which the caller saves.
 
         Args:
             channels: colour channels of the images.
+            condition_slices: by field, the slices whose samples hold it.
         """
         for shard, rows in self._rejected.items():
             shards.drop(self._folder / shard, rows)
-        _write_groups([group for split in SPLITS for group in self._groups[split]], self._folder)
+        groups = [group for split in SPLITS for group in self._groups[split]]
+        values = [own for split in SPLITS for own in self._condition_values[split]]
+        divided, of_groups, doubts = conditions.divide(condition_fields, groups, values, condition_slices)
+        _write_groups(
+            [replace(group, conditions=own) for group, own in zip(groups, of_groups, strict=True)],
+            self._folder,
+        )
         lines = [f"{key} {self._digests[key]}" for key in sorted(self._digests)]
         return Manifest(
             source=source,
@@ -124,7 +141,8 @@ class Writer:
             },
             shards=self._shards,
             returns={split: losses.counts() for split, losses in self.losses.items()},
-            warnings=[*warnings, *self._unseen_classes()],
+            warnings=[*warnings, *self._unseen_classes(), *doubts],
+            conditions=divided,
         )
 
     def _lidar_normalization(self, image_size: int) -> Normalization:
@@ -152,6 +170,7 @@ class Writer:
 
 
 def _write_groups(groups: list[CachedGroup], folder: Path) -> None:
-    columns = CachedGroup.__dataclass_fields__
-    table = pa.table({name: [getattr(group, name) for group in groups] for name in columns})
+    names = [name for name in CachedGroup.__dataclass_fields__ if name != "conditions"]
+    columns = {name: [getattr(group, name) for group in groups] for name in names}
+    table = pa.table(columns | stored_groups.condition_columns(groups))
     pq.write_table(table, folder / stored_groups.FILE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stages.lib.comparison.results import Comparison, ModelResult, SensorUse
 from stages.lib.core.names import TITLES
+from stages.lib.report import gains
 from stages.lib.report.format import join, label, plural, points, points_with_interval
 from stages.lib.statistics.results import LEAST_SEEDS, Contrast
 
@@ -25,6 +26,7 @@ def answer(compared: Comparison) -> list[str]:
         lines = [
             _front(compared),
             _one_or_two_sensors(compared),
+            gains.where_fusing_helps(compared),
             _no_claims(compared),
             _open(compared),
             _failed_seeds(compared),

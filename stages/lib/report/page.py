@@ -12,7 +12,7 @@ from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, trained_rates
 from stages.lib.core.names import TITLES
 from stages.lib.params import Params, Train
-from stages.lib.report import analysis, answer, card, format, tables
+from stages.lib.report import analysis, answer, card, conditions, format, gains, tables
 from stages.lib.tensors.manifest import Manifest
 
 PAGES = ("report.md", "details.md")
@@ -115,6 +115,11 @@ def context(results: Results) -> dict[str, Any]:
         "additions": additions(settings.train, epochs),
         "metrics_table": tables.all_metrics(models, compared.split, compared.rarest_class),
         "absent": [name for name, count in manifest.counts[compared.split].items() if not count],
+        "conditions_tables": conditions.accuracies(compared),
+        "gains_tables": conditions.gains(compared),
+        "gains_tested": conditions.num_claims(compared),
+        "gains_hold": gains.where_fusing_helps(compared) is not None,
+        "gains_withheld": conditions.withheld(compared),
         "calibration_table": tables.calibration(models),
         "not_scaled": [
             format.label(row.name)

@@ -217,7 +217,7 @@ def robustness(rows: list[Model], sensor: str) -> list[str]:
         return format.share(mean.mean, mean.low, mean.high) if mean else format.share(None, None, None)
 
     columns = [Column("Mean", of_all), *map(column, names)]
-    return in_parts(corrupted, f"{TITLES[sensor]} corrupted", columns) if corrupted else []
+    return in_parts(corrupted, [model_column(f"{TITLES[sensor]} corrupted")], columns) if corrupted else []
 
 
 def failures(rows: list[Model], case: str, trained_rate: float) -> list[str]:
@@ -233,15 +233,20 @@ def failures(rows: list[Model], case: str, trained_rate: float) -> list[str]:
 
     rates = failing[0].result.failures[case].rates
     title = FAILURES[case][0].upper() + FAILURES[case][1:]
-    return in_parts(failing, title, [column(place, rate) for place, rate in enumerate(rates)])
+    return in_parts(failing, [model_column(title)], list(map(column, range(len(rates)), rates)))
 
 
-def in_parts(rows: list[Model], title: str, columns: list[Column[Model]]) -> list[str]:
-    """A table with a row for each model; several of about the same width where one would be too wide."""
-    number = -(-len(columns) // (_MOST_COLUMNS - 1))
+def model_column(title: str) -> Column[Model]:
+    return Column(title, lambda row: format.label(row.name))
+
+
+def in_parts(rows: list[Row], first: list[Column[Row]], columns: list[Column[Row]]) -> list[str]:
+    """A table; where it would be too wide, several of about the same width, each with the first columns."""
+    number = -(-len(columns) // (_MOST_COLUMNS - len(first)))
     size = -(-len(columns) // number)
-    model = Column[Model](title, lambda row: format.label(row.name))
-    return [markdown(rows, [model, *columns[start : start + size]]) for start in range(0, len(columns), size)]
+    return [
+        markdown(rows, [*first, *columns[start : start + size]]) for start in range(0, len(columns), size)
+    ]
 
 
 def calibration(rows: list[Model]) -> str:

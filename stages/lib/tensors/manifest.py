@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,17 @@ class Normalization:
 
     mean: list[float]
     std: list[float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A field by which the groups are divided, such as the weather."""
+
+    name: str
+    values: list[str]  # bins of a number in ascending order, else the most frequent one first
+    edges: list[float] | None  # of the bins of a number
+    slices: list[str]  # group slices whose samples held it; empty for the number of returns
+    counts: dict[str, dict[str, int]]  # groups by split and value
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class Manifest:
     # By split, numbers of LiDAR returns: `stored` in the dataset, `kept` in the cache, and those lost by cause.
     returns: dict[str, dict[str, int]]
     warnings: list[str]
+    conditions: list[Condition] = field(default_factory=list)
 
     @property
     def num_logits(self) -> int:
@@ -86,4 +98,5 @@ def load(folder: Path) -> Manifest:
     content["statistics"] = {
         sensor: Normalization(**values) for sensor, values in content["statistics"].items()
     }
+    content["conditions"] = [Condition(**values) for values in content["conditions"]]
     return Manifest(**content)
