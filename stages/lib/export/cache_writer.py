@@ -14,6 +14,7 @@ from stages.lib.core.names import SPLITS
 from stages.lib.export import shards
 from stages.lib.export.decode import Written
 from stages.lib.export.group_stats import GroupStats
+from stages.lib.export.near_copies import NearCopies
 from stages.lib.lidar.returns import Losses
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors.groups import CachedGroup
@@ -96,6 +97,7 @@ class Writer:
         field_of_view_deg: dict[str, list[float]] | None,
         normalize: bool,
         warnings: list[str],
+        near_copies: NearCopies,
     ) -> Manifest:
         """Removes rejected groups and writes the table of groups; returns the manifest, which the caller saves.
 
@@ -125,6 +127,8 @@ class Writer:
             shards=self._shards,
             returns={split: losses.counts() for split, losses in self.losses.items()},
             warnings=[*warnings, *self._unseen_classes()],
+            near_copies=near_copies.listed,
+            near_copy_counts=near_copies.counts,
         )
 
     def _lidar_normalization(self, image_size: int) -> Normalization:
