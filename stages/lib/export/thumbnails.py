@@ -1,7 +1,7 @@
 """Thumbnails of pictures and rasters, from which the export recognises near copies.
 
-    N = groups computed together;  S = side of the cache's square tensors;  C = colour channels
-    R = returns of all N groups;  T = side of a thumbnail
+N = groups computed together;  S = side of the cache's square tensors;  C = colour channels
+R = returns of all N groups;  T = side of a thumbnail
 """
 
 from __future__ import annotations
