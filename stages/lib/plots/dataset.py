@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from stages.lib.plots.style import DISTINCT, plain, plt
 
-
 Shown = tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S 3"], str]  # image, depth image, caption
 
 
