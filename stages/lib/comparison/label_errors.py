@@ -64,13 +64,14 @@ def check(
     labels = first.labels
     probabilities, decisions = [], []
     num_trained = 0
-    chance = 1 / len(np.unique(labels))
+    could_learn = shares[labels] > 0
+    chance = 1 / max(len(np.unique(labels[could_learn])), 1)
     for name, found in judged.items():
         decided = found.decisions(shares)
         num_trained += len(decided)
         for seed, (logits, own) in enumerate(zip(found.logits, decided, strict=True)):
-            accuracy = metrics.balanced_accuracy(metrics.confusion_of(own, labels, len(classes)))
-            if chance < 1 and accuracy >= chance + _ENOUGH * (1 - chance):
+            counts = metrics.confusion_of(own[could_learn], labels[could_learn], len(classes))
+            if chance < 1 and metrics.balanced_accuracy(counts) >= chance + _ENOUGH * (1 - chance):
                 temperature = calibration.temperature(validation[name].logits[seed], validation[name].labels)
                 probabilities.append(np.exp(metrics.log_probabilities(logits / temperature)))
                 decisions.append(own)
@@ -80,7 +81,7 @@ def check(
     other = suggested(probability, labels)
     agree = (np.stack(decisions) == other).sum(axis=0)
     score = mistakenness(probability, labels)
-    doubtful = np.flatnonzero((agree >= _AGREEMENT * len(decisions)) & (shares[labels] > 0))
+    doubtful = np.flatnonzero((agree >= _AGREEMENT * len(decisions)) & could_learn)
     # By score; of equal ones the first, as on any machine.
     worst = doubtful[np.argsort(-score[doubtful], kind="stable")][:MOST_LISTED]
     return LabelCheck(nets=len(decisions), trained=num_trained, found=len(doubtful)), [
