@@ -16,7 +16,7 @@ from stages.lib.core import console, errors
 from stages.lib.datasets import database, splits, validation
 from stages.lib.datasets.reader import DatasetGroup, GroupReader, opened
 from stages.lib.datasets.validation import DataChecks
-from stages.lib.export import decode, plan
+from stages.lib.export import decode, near_copies, plan
 from stages.lib.export.cache_writer import Writer
 from stages.lib.export.decode import Pool, Settings, Unreadable, Written
 from stages.lib.export.orientation import OrientationCheck
@@ -52,6 +52,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     data_checks = DataChecks(dataset.path, settings.on_error)
     orientation = OrientationCheck(dataset.lidar.orientation)
     overview = Overview(dataset.lidar.max_range_m)
+    search = near_copies.Search()
     with decode.started(settings.workers) as pool, opened(dataset, data_checks) as reader:
         groups = plan.in_order(splits.assign(reader.groups, dataset.test_fraction, data_checks))
         writer = Writer(manifests.FOLDER, sorted({group.label for group in groups}))
@@ -64,6 +65,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
             elif admit(group, result, data_checks):
                 writer.add(group, result)
                 overview.add(group.split, group.label, result.stats)
+                search.add(group.split, group.key, result.stats)
                 if group.split == "train":
                     orientation.add(result.stats.alignment)
             else:
@@ -71,12 +73,15 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
     data_checks.raise_errors()
     plan.require_something_left(writer.counts(), dataset.path)
     plan.require_returns(writer.losses["train"], dataset.path)
+    with console.timed("looking for near copies"):
+        near = search.find()
     for warning in (
         *validation.small_sets(sum(writer.counts()["train"].values()), writer.num_scenes()["test"]),
         orientation.warning(),
         validation.imbalance(writer.counts()["train"]),
         validation.similar_names(writer.classes),
         *returns.warnings(writer.losses),
+        near.warning(),
     ):
         if warning:
             data_checks.note(warning)
@@ -91,6 +96,7 @@ def write_cache(dataset: Dataset, settings: Export) -> Manifest:
         condition_fields=dataset.condition_fields,
         condition_slices=condition_slices,
         warnings=data_checks.warnings(),
+        near_copies=near,
     )
     overview.draw(manifests.FOLDER, manifest)
     manifests.save(manifest, manifests.FOLDER)

@@ -112,6 +112,8 @@ def made_up(
         last_epoch_best={},
         models=models,
         pairs=[],
+        label_checks={},
+        label_errors=[],
     )
 
 

@@ -25,4 +25,6 @@ def made_up_manifest(
         shards={},
         returns={split: Losses(stored=1000).counts() for split in counts},
         warnings=["something about the data"],
+        near_copies=[],
+        near_copy_counts={},
     )

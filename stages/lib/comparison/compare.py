@@ -7,7 +7,15 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib.comparison import calibration, conditions, resampled, robustness, sensor_failures, sensor_use
+from stages.lib.comparison import (
+    calibration,
+    conditions,
+    label_errors,
+    resampled,
+    robustness,
+    sensor_failures,
+    sensor_use,
+)
 from stages.lib.comparison.resampled import BASELINES
 from stages.lib.comparison.results import Comparison, ModelResult
 from stages.lib.comparison.robustness import JudgedGroups
@@ -59,6 +67,16 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
     against_single = family([(name, single) for name in fusion_names])
     groups = JudgedGroups(judged.labels, judged.scenes, judged.draws, report.confidence)
     rates = settings.evaluate.failure_rates
+    labels = {
+        part: label_errors.check(
+            part,
+            {name: found.predictions[name] for name in names},
+            validation.predictions,
+            manifest.class_shares,
+            manifest.classes,
+        )
+        for part, found in splits.items()
+    }
     counts = np.array([manifest.counts[split][name] for name in manifest.classes])
 
     def result(name: str) -> ModelResult:
@@ -113,6 +131,8 @@ def compare(settings: Params, manifest: Manifest) -> Comparison:
             significance.difference(model, other, values[model] - values[other], report.confidence)
             for model, other in itertools.combinations(names, 2)
         ],
+        label_checks={part: checked for part, (checked, _) in labels.items()},
+        label_errors=[error for _, found in labels.values() for error in found],
         conditions=conditions.compare(
             judged, manifest, names, [(name, single) for name in fusion_names], report
         ),

@@ -1,10 +1,11 @@
-"""The worst errors of each fusion, as images."""
+"""The worst errors of each fusion, and the labels that may be wrong, as images."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from stages.lib.comparison.results import LabelError
 from stages.lib.evaluation import predictions
 from stages.lib.lidar import depth_image
 from stages.lib.plots import errors
@@ -22,7 +23,7 @@ _MOST_GAIN = 8.0  # of a dark image's brightness
 
 def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
     """The samples of each model that most of its seeds get wrong, the most confident errors first."""
-    places = {group.group: place for place, group in enumerate(stored_groups.read(manifests.FOLDER, split))}
+    places = _places(split)
     most = min(_MOST, max(1, _MOST_IN_ALL // len(names)))
     found = {}
     for name in names:
@@ -44,21 +45,49 @@ def draw(names: list[str], split: str, manifest: Manifest) -> Figure:
     return errors.error_samples(found, most)
 
 
+def draw_label_errors(found: list[LabelError], manifest: Manifest) -> Figure | None:
+    """The likeliest label errors of each split; None if there are none."""
+    by_split: dict[str, list[ErrorSample]] = {}
+    for split in dict.fromkeys(error.split for error in found):
+        places = _places(split)
+        by_split[split] = [
+            _captioned(
+                samples.read(manifests.FOLDER, manifest, split, places[error.group]),
+                [
+                    _shortened(error.label),
+                    f"or {_shortened(error.suggested)}?",
+                    f"{error.agree} of {error.nets} nets",
+                ],
+            )
+            for error in [one for one in found if one.split == split][:_MOST]
+        ]
+    return errors.error_samples(by_split, _MOST) if by_split else None
+
+
+def _places(split: str) -> dict[str, int]:
+    return {group.group: place for place, group in enumerate(stored_groups.read(manifests.FOLDER, split))}
+
+
 def _error_sample(
     pair: tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]],
     decided: Int[np.ndarray, "seeds"],
     label: int,
     manifest: Manifest,
 ) -> ErrorSample:
-    rgb, raster = pair
     count = f"{(decided != label).sum()} of {len(decided)} seeds"
     decided_for = np.bincount(decided[decided != label]).argmax()
+    classes = manifest.classes
+    return _captioned(pair, [_shortened(classes[label]), f"as {_shortened(classes[decided_for])}", count])
+
+
+def _captioned(
+    pair: tuple[UInt8[np.ndarray, "C S S"], Float[np.ndarray, "4 S S"]], lines: list[str]
+) -> ErrorSample:
+    rgb, raster = pair
     return ErrorSample(
         image=_brightened(samples.for_display(rgb)),
         depth_image=depth_image.from_raster(raster),
-        caption="\n".join(
-            [_shortened(manifest.classes[label]), f"as {_shortened(manifest.classes[decided_for])}", count]
-        ),
+        caption="\n".join(lines),
     )
 
 

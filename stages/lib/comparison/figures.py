@@ -48,6 +48,7 @@ def draw(
         "reliability": draw_reliability(compared, models),
         "confusion": draw_confusions(compared, models, manifest),
         "errors": error_samples.draw(fusions, compared.split, manifest),
+        "label_errors": error_samples.draw_label_errors(compared.label_errors, manifest),
     }
 
 

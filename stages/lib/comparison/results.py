@@ -128,6 +128,28 @@ class ConditionValue:
 
 
 @dataclass(frozen=True)
+class LabelError:
+    """A sample whose label may be wrong: nets that are right on others agree on another class."""
+
+    group: str
+    split: str
+    label: str
+    suggested: str  # the other class
+    mistakenness: float  # from 0 to 1, the likelier the higher
+    agree: int  # nets that decide for the other class
+    nets: int  # that judge the labels of the split
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """How the labels of a split were judged."""
+
+    nets: int  # models x seeds that are right often enough to judge
+    trained: int  # models x seeds in all
+    found: int  # samples whose label may be wrong; at most 20 are listed
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All models on one dataset."""
 
@@ -145,6 +167,8 @@ class Comparison:
     last_epoch_best: dict[str, int]  # by model, the number of seeds whose best epoch was the last
     models: dict[str, ModelResult]  # baselines last
     pairs: list[Difference]  # each model with each that comes later; exploratory
+    label_checks: dict[str, LabelCheck]  # by split
+    label_errors: list[LabelError]  # by split, the likeliest first
     # In the order of dataset.condition_fields; all gains are one family of claims.
     conditions: list[ConditionValue] = field(default_factory=list)
 

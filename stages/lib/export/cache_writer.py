@@ -17,6 +17,7 @@ from stages.lib.datasets.reader import DatasetGroup
 from stages.lib.export import conditions, shards
 from stages.lib.export.decode import Written
 from stages.lib.export.group_stats import GroupStats
+from stages.lib.export.near_copies import NearCopies
 from stages.lib.lidar.returns import Losses
 from stages.lib.params import ConditionField
 from stages.lib.tensors import groups as stored_groups
@@ -106,6 +107,7 @@ class Writer:
         condition_fields: list[ConditionField],
         condition_slices: dict[str, list[str]],
         warnings: list[str],
+        near_copies: NearCopies,
     ) -> Manifest:
         """Removes rejected groups and writes the table of groups; returns the manifest, which the caller saves.
 
@@ -142,6 +144,8 @@ class Writer:
             shards=self._shards,
             returns={split: losses.counts() for split, losses in self.losses.items()},
             warnings=[*warnings, *self._unseen_classes(), *doubts],
+            near_copies=near_copies.listed,
+            near_copy_counts=near_copies.counts,
             conditions=divided,
         )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
+from stages.lib.export import thumbnails
 from stages.lib.lidar import geometry
 
 RANGE_BINS = 50  # from zero to max_range_m; the last one also counts longer ranges
@@ -40,6 +41,7 @@ class GroupStats:
     range_counts: Int[np.ndarray, "RANGE_BINS"]  # returns by range
     relief_squares: float  # sum of squared distances in m2 of the returns from their centroid
     alignment: Float[np.ndarray, "8"] | None  # see alignment_scores
+    thumbnails: Float[np.ndarray, "2 T T"]  # of image and raster, see thumbnails.py
 
 
 def compute(
@@ -88,6 +90,7 @@ def _compute(
     range_counts = np.bincount(groups * RANGE_BINS + bins, minlength=count * RANGE_BINS)
     cells = rows * rasters.shape[3] + columns
     alignment = alignment_scores(_foregrounds(images, shapes), groups, cells)
+    small = thumbnails.compute(images, shapes, groups, cells, range_m)
     return [
         GroupStats(
             image_digest=digest_of(images[i]),
@@ -102,6 +105,7 @@ def _compute(
             range_counts=range_counts[i * RANGE_BINS : (i + 1) * RANGE_BINS],
             relief_squares=relief,
             alignment=alignment[i],
+            thumbnails=small[i],
         )
         for i, (relief, own_points) in enumerate(
             zip(

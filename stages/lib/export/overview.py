@@ -11,7 +11,7 @@ from stages.lib.export.group_stats import RANGE_BINS, GroupStats
 from stages.lib.lidar import depth_image
 from stages.lib.plots import dataset as plots
 from stages.lib.plots import style
-from stages.lib.plots.dataset import Histogram
+from stages.lib.plots.dataset import Histogram, Shown
 from stages.lib.plots.style import Figure
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
@@ -20,6 +20,8 @@ from stages.lib.tensors.manifest import Manifest
 
 _MOST_CLASSES = 10  # shown on a contact sheet: the most frequent ones
 _SAMPLES = 10  # of each class on a contact sheet
+_MOST_PAIRS = 8  # of near copies in their figure
+_LONGEST_KEY = 24  # characters of a group's key in a figure
 
 
 class Overview:
@@ -51,6 +53,8 @@ class Overview:
         }
         for split in manifest.splits():
             figures[f"samples_{split}"] = contact_sheet(folder, manifest, split)
+        if manifest.near_copies:
+            figures["near_copies"] = near_copies(folder, manifest)
         (folder / manifests.FIGURES).mkdir()
         for name, figure in figures.items():
             style.save(figure, folder / manifests.FIGURES / f"{name}.png")
@@ -96,6 +100,30 @@ def contact_sheet(folder: Path, manifest: Manifest, split: str) -> Figure:
             (samples.for_display(image), depth_image.from_raster(raster)) for image, raster in pairs
         ]
     return plots.contact_sheet(rows, _SAMPLES)
+
+
+def near_copies(folder: Path, manifest: Manifest) -> Figure:
+    """The closest pairs of groups of different splits that look alike."""
+    places = {
+        split: {group.group: place for place, group in enumerate(stored_groups.read(folder, split))}
+        for split in manifest.splits()
+    }
+
+    def shown(split: str, group: str) -> Shown:
+        image, raster = samples.read(folder, manifest, split, places[split][group])
+        return samples.for_display(image), depth_image.from_raster(raster), f"{split}\n{_end(group)}"
+
+    return plots.pairs(
+        [
+            (shown(pair.split, pair.group), shown(pair.other_split, pair.other_group))
+            for pair in manifest.near_copies[:_MOST_PAIRS]
+        ]
+    )
+
+
+def _end(key: str) -> str:
+    """The end of a group's key in a line of a figure: neighbours differ there."""
+    return key if len(key) <= _LONGEST_KEY else f"...{key[3 - _LONGEST_KEY :]}"
 
 
 def _most_frequent(counts: dict[str, int]) -> list[str]:

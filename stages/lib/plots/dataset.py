@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from stages.lib.plots.style import DISTINCT, plain, plt
 
+Shown = tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S 3"], str]  # image, depth image, caption
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -107,6 +109,28 @@ def contact_sheet(
     places = np.stack([tops + side / 2, tops + gap + 1.5 * side], axis=1).ravel()
     axis.set_yticks(places, [text for name in rows for text in (f"{_shortened(name)}\nRGB", "LiDAR")])
     axis.tick_params(axis="y", length=0, labelsize=8)
+    return figure
+
+
+def pairs(found: list[tuple[Shown, Shown]]) -> Figure:
+    """Pairs of groups: image beside depth image of the one, then of the other, with their captions below."""
+    abreast = min(2, len(found))
+    side = found[0][0][0].shape[0]
+    gap, caption = max(1, side // 16), round(0.42 * side)
+    # So many sides of a picture: two groups, each of two pictures, and room between pairs.
+    width, height = 4 * side + 8 * gap, side + caption
+    sheet = np.full((height * -(-len(found) // abreast), width * abreast, 3), 255, dtype=np.uint8)
+    figure = plt.figure(figsize=(4.2 * abreast, 4.2 * abreast / sheet.shape[1] * len(sheet)), layout="none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    for number, pair in enumerate(found):
+        top, start = number // abreast * height, number % abreast * width + 2 * gap
+        for place, (image, depth_image, text) in enumerate(pair):
+            left = start + place * (2 * side + 3 * gap)
+            sheet[top : top + side, left : left + side] = image
+            sheet[top : top + side, left + side + gap : left + 2 * side + gap] = depth_image
+            axis.text(left, top + side + gap / 2, plain(text), va="top", fontsize=7)
+    axis.imshow(sheet, interpolation="nearest")
+    axis.axis("off")
     return figure
 
 

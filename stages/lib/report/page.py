@@ -12,7 +12,7 @@ from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, trained_rates
 from stages.lib.core.names import TITLES
 from stages.lib.params import Params, Train
-from stages.lib.report import analysis, answer, card, conditions, format, gains, tables
+from stages.lib.report import analysis, answer, card, conditions, doubtful, format, gains, tables
 from stages.lib.tensors.manifest import Manifest
 
 PAGES = ("report.md", "details.md")
@@ -129,6 +129,12 @@ def context(results: Results) -> dict[str, Any]:
         "last_best": {name: count for name, count in compared.last_epoch_best.items() if count},
         "failure_rate": 1 - 0.05 ** (1 / len(compared.seeds)),
         "orientation": orientation(manifest),
+        "near_copies_table": doubtful.near_copies_table(manifest),
+        "near_copy_counts": doubtful.near_copy_counts(manifest),
+        "num_near_copies": sum(sum(others.values()) for others in manifest.near_copy_counts.values()),
+        "labels_table": doubtful.labels_table(compared),
+        "label_checks": doubtful.label_checks(compared),
+        "num_doubtful_labels": doubtful.num_doubtful_labels(compared),
     }
 
 

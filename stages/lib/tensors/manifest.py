@@ -37,6 +37,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class NearCopy:
+    """A group that looks almost like one of another split."""
+
+    group: str
+    split: str
+    other_group: str
+    other_split: str
+    # From 0, the same, to about 2; export/near_copies.py defines them.
+    picture_distance: float
+    raster_distance: float | None  # None where a raster has no return
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that a reader of the cache needs to know."""
 
@@ -58,6 +71,8 @@ class Manifest:
     # By split, numbers of LiDAR returns: `stored` in the dataset, `kept` in the cache, and those lost by cause.
     returns: dict[str, dict[str, int]]
     warnings: list[str]
+    near_copies: list[NearCopy]  # pairs across splits, the closest first; at most 100
+    near_copy_counts: dict[str, dict[str, int]]  # groups with one, by their split and that of the copy
     conditions: list[Condition] = field(default_factory=list)
 
     @property
@@ -99,4 +114,5 @@ def load(folder: Path) -> Manifest:
         sensor: Normalization(**values) for sensor, values in content["statistics"].items()
     }
     content["conditions"] = [Condition(**values) for values in content["conditions"]]
+    content["near_copies"] = [NearCopy(**pair) for pair in content["near_copies"]]
     return Manifest(**content)
