@@ -13,7 +13,8 @@ from stages.lib.core.errors import UserError
 from stages.lib.params import Track
 from stages.lib.tracking.base import Tracker
 
-# Each tracker is the module of this name; it imports these packages, which requirements-track.txt lists.
+# Each tracker is a class in the module of this name, such as Wandb. It imports these packages, which are in
+# requirements-track.txt.
 PACKAGES = {"wandb": ["wandb"], "mlflow": ["mlflow", "sqlalchemy", "alembic"], "tensorboard": ["tensorboard"]}
 
 
@@ -35,4 +36,5 @@ def open_tracker(settings: Track) -> Tracker:
         Exception: whatever the tracker raises when it cannot start.
     """
     require_packages(settings)
-    return importlib.import_module(f"stages.lib.tracking.{settings.backend}").Tracker(settings)
+    module = importlib.import_module(f"stages.lib.tracking.{settings.backend}")
+    return getattr(module, settings.backend.capitalize())(settings)

@@ -1,4 +1,4 @@
-"""What every tracker offers; each is a module beside this one, with a class Tracker that takes the settings.
+"""What every tracker offers.
 
 Any method may raise any error, and may take as long as a network takes.
 """
@@ -6,33 +6,42 @@ Any method may raise any error, and may take as long as a network takes.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
+from stages.lib.params import Track
 from stages.lib.tracking.runs import Run
 
 Values = Mapping[str, int | float]
 
 
-class RunLog(Protocol):
+class RunLog(ABC):
     """The log of one run: of one seed of one model."""
 
     last_epoch: int  # the last one that the run has from before it was opened here; 0 for a new run
 
+    @abstractmethod
     def log_epoch(self, values: Values) -> None:
         """Adds an epoch; among its values is its number, `epoch`."""
 
+    @abstractmethod
     def log_summary(self, metrics: Values) -> None:
         """Sets the metrics of the finished model."""
 
+    @abstractmethod
     def finish(self) -> None:
         """Ends the run and waits until everything is written or sent."""
 
 
-class Tracker(Protocol):
-    """A tracker."""
+class Tracker(ABC):
+    """A tracker, which takes the settings of params.yaml."""
 
+    @abstractmethod
+    def __init__(self, settings: Track) -> None:
+        """Opens it, without a run."""
+
+    @abstractmethod
     def start_run(self, run: Run) -> RunLog:
         """Opens a new run, or the run with the same id from before."""
 

@@ -7,7 +7,7 @@ import os
 import time
 
 from stages.lib.params import Track
-from stages.lib.tracking.base import RunLog, Values, local_folder
+from stages.lib.tracking.base import RunLog, Tracker, Values, local_folder
 from stages.lib.tracking.runs import Run
 
 # Read when MLflow is imported. By default it tries for minutes to reach a server.
@@ -24,7 +24,7 @@ for _name in ("mlflow", "alembic"):
 _RUN_ID = "run_id"  # the tag by which a run is found again: MLflow chooses its own ids
 
 
-class Tracker:
+class Mlflow(Tracker):
     """An experiment of MLflow."""
 
     def __init__(self, settings: Track) -> None:
@@ -42,7 +42,7 @@ class Tracker:
         return _RunLog(self._client, self._experiment, run)
 
 
-class _RunLog:
+class _RunLog(RunLog):
     def __init__(self, client: MlflowClient, experiment: str, run: Run) -> None:
         self._client = client
         self.last_epoch = 0

@@ -15,11 +15,11 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from stages.lib.params import Track
-from stages.lib.tracking.base import RunLog, Values, local_folder
+from stages.lib.tracking.base import RunLog, Tracker, Values, local_folder
 from stages.lib.tracking.runs import Run
 
 
-class Tracker:
+class Tensorboard(Tracker):
     """TensorBoard's event files."""
 
     def __init__(self, settings: Track) -> None:
@@ -29,7 +29,7 @@ class Tracker:
         return _EventFiles(run, self._folder / run.model / run.id)
 
 
-class _EventFiles:
+class _EventFiles(RunLog):
     def __init__(self, run: Run, folder: Path) -> None:
         self._scalars = read_scalars(folder)
         self.last_epoch = max((step for tag, step in self._scalars if tag == "epoch"), default=0)

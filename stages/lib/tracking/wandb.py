@@ -8,7 +8,7 @@ from __future__ import annotations
 import wandb
 
 from stages.lib.params import Track
-from stages.lib.tracking.base import RunLog, Values, local_folder
+from stages.lib.tracking.base import RunLog, Tracker, Values, local_folder
 from stages.lib.tracking.runs import Run
 
 # `silent`: no lines between those of training, and no question for a key, which nobody would answer.
@@ -22,7 +22,7 @@ _SETTINGS = wandb.Settings(
 )
 
 
-class Tracker:
+class Wandb(Tracker):
     """A project of W&B."""
 
     def __init__(self, settings: Track) -> None:
@@ -33,7 +33,7 @@ class Tracker:
         return _RunLog(run, self._project)
 
 
-class _RunLog:
+class _RunLog(RunLog):
     def __init__(self, run: Run, project: str) -> None:
         self._run = wandb.init(
             project=project,
