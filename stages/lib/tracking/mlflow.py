@@ -11,7 +11,7 @@ from stages.lib.tracking.base import RunLog, Tracker, Values, local_folder
 from stages.lib.tracking.runs import Run
 
 # Read when MLflow is imported. By default it tries for minutes to reach a server.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 

@@ -51,7 +51,7 @@ class _EventFiles(RunLog):
     def finish(self) -> None:
         self._writer.close()
 
-    def _has(self, name: str, value: float) -> bool:
+    def _has(self, name: str, value: int | float) -> bool:
         return self._scalars.get((name, self.last_epoch)) == _scalar(name, value).simple_value
 
     def _write_scalars(self, values: Values) -> None:
@@ -64,7 +64,7 @@ class _EventFiles(RunLog):
         self._writer.flush()  # TensorBoard shows an epoch when it is in the file
 
 
-def _scalar(name: str, value: float) -> Summary.Value:
+def _scalar(name: str, value: int | float) -> Summary.Value:
     return Summary.Value(tag=name, simple_value=value)
 
 
