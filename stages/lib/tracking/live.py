@@ -18,7 +18,7 @@ from stages.lib.tracking.base import RunLog, Values, send
 from stages.lib.tracking.runs import Run
 
 _MOST_WAITING = 10_000  # reports that wait for a slow tracker
-_FINISH_S = 30.0  # time for sending the rest when a stage is done
+_FINISH_S = 60.0  # time for sending the rest when a stage is done
 _FINISH_AFTER_ERROR_S = 3.0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+import uuid
+from contextlib import suppress
 
 from stages.lib.params import Track
 from stages.lib.tracking.base import RunLog, Tracker, Values, local_folder
@@ -28,9 +30,7 @@ class Mlflow(Tracker):
     """An experiment of MLflow."""
 
     def __init__(self, settings: Track) -> None:
-        self._client = MlflowClient(
-            settings.mlflow_uri or f"sqlite:///{local_folder('mlflow') / 'mlflow.db'}"
-        )
+        self._client = MlflowClient(settings.mlflow_uri or _database())
         experiment = self._client.get_experiment_by_name(settings.project)
         self._experiment = (
             experiment.experiment_id
@@ -40,6 +40,24 @@ class Mlflow(Tracker):
 
     def start_run(self, run: Run) -> RunLog:
         return _RunLog(self._client, self._experiment, run)
+
+
+def _database() -> str:
+    """The address of the database in tracking/mlflow.
+
+    A new one is made under another name: MLflow cannot open one whose making was cut short, by a kill or by another
+    process that makes the same file.
+    """
+    path = local_folder("mlflow") / "mlflow.db"
+    if not path.exists():
+        new = path.with_name(f"{uuid.uuid4().hex}.tmp")
+        try:
+            MlflowClient(f"sqlite:///{new}").search_experiments()
+            with suppress(FileExistsError):
+                path.hardlink_to(new)
+        finally:
+            new.unlink(missing_ok=True)
+    return f"sqlite:///{path}"
 
 
 class _RunLog(RunLog):
