@@ -107,6 +107,7 @@ def test_a_run_for_each_seed_that_goes_on_where_it_was(
     assert logged[run_of(0).id].summary == {"test_loss": 0.25, "test_accuracy": 0.875}
     assert logged[run_of(51).id].summary == {}
     assert {path.name for path in project.iterdir()} == {"tracking"}, "it wrote elsewhere"
+    assert not list(project.rglob("*.tmp"))
 
 
 def test_a_run_is_known_by_what_it_was_trained_with() -> None:
@@ -176,29 +177,29 @@ def test_a_folder_that_cannot_be_written_is_one_warning(backend: str, tmp_path: 
 def test_a_tracker_without_an_answer_is_one_warning(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    installed("mlflow")  # its new database takes a second at least
+    installed("wandb")  # it starts a process, which takes longer than the limit below
     monkeypatch.setattr(live, "_FINISH_S", 0.05)
     start_s = time.monotonic()
-    with LiveTracker(settings("mlflow")) as tracker:
+    with LiveTracker(settings("wandb")) as tracker:
         tracker.log(run_of(0), EPOCHS)
         before_end_s = time.monotonic()
     assert before_end_s - start_s < 0.5, "logging waited for the tracker"
     assert time.monotonic() - start_s < 2
     tracker.log(run_of(0), EPOCHS)
     tracker._thread.join(60)
-    assert capfd.readouterr().err == "warning: tracking with mlflow stopped: no answer for 0.05 seconds\n"
+    assert capfd.readouterr().err == "warning: tracking with wandb stopped: no answer for 0.05 seconds\n"
 
 
 def test_too_many_waiting_reports_are_one_warning(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    installed("mlflow")
+    installed("wandb")
     monkeypatch.setattr(live, "_MOST_WAITING", 3)
-    with LiveTracker(settings("mlflow")) as tracker:
+    with LiveTracker(settings("wandb")) as tracker:
         for _ in range(100):
             tracker.log(run_of(0), EPOCHS[:1])
     tracker._thread.join(60)
-    assert capfd.readouterr().err == "warning: tracking with mlflow stopped: 3 reports wait for it\n"
+    assert capfd.readouterr().err == "warning: tracking with wandb stopped: 3 reports wait for it\n"
 
 
 def test_none_writes_nothing(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

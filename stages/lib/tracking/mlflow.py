@@ -32,10 +32,12 @@ class Mlflow(Tracker):
     def __init__(self, settings: Track) -> None:
         self._client = MlflowClient(settings.mlflow_uri or _database())
         experiment = self._client.get_experiment_by_name(settings.project)
+        # Where files would be stored; by default a database creates a folder mlruns for them.
+        artifacts = None if settings.mlflow_uri else local_folder("mlflow").as_uri()
         self._experiment = (
             experiment.experiment_id
             if experiment
-            else self._client.create_experiment(settings.project, local_folder("mlflow").as_uri())
+            else self._client.create_experiment(settings.project, artifacts)
         )
 
     def start_run(self, run: Run) -> RunLog:
