@@ -246,3 +246,18 @@ def test_each_epoch_is_passed_on_once_and_in_order() -> None:
     for seed in (0, 51, 52):
         progress.pass_on(seed, history)
     assert seen == [(seed, n) for seed, first in ((0, 3), (51, 6), (52, 1)) for n in range(first, 8)]
+
+
+def test_the_copy_of_a_queued_experiment_logs_into_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC deletes the copy; DVC_ROOT names the project itself."""
+    installed("tensorboard")
+    copy = project / ".dvc" / "tmp" / "copy"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    with LiveTracker(settings("tensorboard")) as tracker:
+        tracker.log(run_of(0), EPOCHS)
+    assert trackers.read("tensorboard", project)[run_of(0).id].epochs == EPOCHS
+    assert list(copy.iterdir()) == []

@@ -24,6 +24,7 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # no lines about the tables of a new database
 
 _RUN_ID = "run_id"  # the tag by which a run is found again: MLflow chooses its own ids
+_MOST_CHARACTERS = 6000  # of a parameter; longer ones are refused
 
 
 class Mlflow(Tracker):
@@ -77,7 +78,7 @@ class _RunLog(RunLog):
         tags = {_RUN_ID: run.id, "model": run.model, "seed": str(run.seed)}
         client.log_batch(
             self._id,
-            params=[Param(key, str(value)) for key, value in run.config.items()],
+            params=[Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in run.config.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
 
