@@ -11,21 +11,22 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+TRACKERS := $(VENV)/.trackers
 ACTIVATE := . $(VENV)/bin/activate
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
 # Compiles all packages installed so far, with the number of processes given after -j. The templates in some packages
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all notebook zoo lint setup checkout
+.PHONY: repro test test-all notebook zoo lint setup checkout trackers
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
 
-test: lint
+test: lint trackers
 	$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
 
-test-all: lint
+test-all: lint trackers
 	$(ACTIVATE) && python -m pytest --sweeps $(PYTEST_ARGS)
 
 notebook: setup
@@ -63,3 +64,10 @@ $(READY): requirements.txt | checkout
 	@echo "[5/5] looking for FiftyOne's database server"
 	@$(VENV)/bin/python -m scripts.install_mongodb
 	@touch $@
+
+# Optional packages, which only the tests need here: without a network their tests are skipped, and say so.
+trackers: setup $(TRACKERS)
+
+$(TRACKERS): requirements-track.txt $(READY)
+	@echo "installing W&B, MLflow and TensorBoard for their tests"
+	@$(PIP) -r requirements-track.txt && touch $@ || echo "warning: the tests of these trackers are skipped"

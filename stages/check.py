@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib import fusions, params
+from stages.lib import fusions, params, tracking
 from stages.lib.core import console
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     check_splits(settings)
     check_view(settings.synthetic)
     check_lidar(settings.dataset.lidar)
+    tracking.require_packages(settings.track)
     check_dataset(Path(settings.dataset.path))
     PASSED.parent.mkdir(exist_ok=True)
     PASSED.write_text("params.yaml is valid\n")

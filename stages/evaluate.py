@@ -9,8 +9,10 @@ also write data/logits/NAME.safetensors, which the evaluation of late fusions re
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -20,6 +22,7 @@ from stages.lib.core import console
 from stages.lib.evaluation import cost, decisions, results, robustness, sensor_logits, sensor_states
 from stages.lib.evaluation import predictions as stored
 from stages.lib.evaluation.decisions import Decisions
+from stages.lib.evaluation.metrics import Metrics
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Evaluation, Probes
 from stages.lib.evaluation.robustness import TrainedModel
@@ -27,7 +30,7 @@ from stages.lib.evaluation.sensor_states import EvaluationData, Features, Sensor
 from stages.lib.fusions import ModelSpec
 from stages.lib.models import checkpoints, devices, records
 from stages.lib.models.networks import FusionNet
-from stages.lib.params import Evaluate
+from stages.lib.params import Evaluate, Track
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
@@ -51,18 +54,20 @@ def main(arguments: Sequence[str]) -> None:
         predictions, probes, decided = evaluate(spec, nets, data, device, pool)
     stored.write(name, predictions)
     decisions.write(name, decided)
+    measured = stored.measure_seeds(predictions, data.class_shares)
     network = devices.place(nets[settings.seeds[0]], torch.device("cpu"))
     results.write(
         Evaluation(
             model=name,
             kind=spec.kind,
             cost=cost.count(network, sizes),
-            seeds=stored.measure_seeds(predictions, data.class_shares),
+            seeds=measured,
             probes=probes,
         )
     )
     latency = cost.latency(network, sizes, device, threads=settings.train.threads)
     records.write_timing(f"evaluate-{name}", {"model": name, **latency})
+    track(name, measured, settings.track)
 
 
 def load_data(manifest: Manifest, settings: Evaluate) -> EvaluationData:
@@ -124,6 +129,19 @@ def feature_source(
 
 def weights_digests(name: str, seeds: Iterable[int]) -> dict[int, str]:
     return {seed: checkpoints.weights_digest(name, seed) for seed in seeds}
+
+
+def track(name: str, measured: dict[int, dict[str, Metrics]], settings: Track) -> None:
+    """Adds the test metrics of every seed to its run in the tracker, if params.yaml names one."""
+    if settings.backend != "none":
+        # By name: evaluation depends on every module that it imports, and a tracker must not make it run again.
+        live = importlib.import_module("stages.lib.tracking.live")
+        finished = [
+            (checkpoints.metadata(name, seed), asdict(splits["test"]))
+            for seed, splits in measured.items()
+            if "test" in splits
+        ]
+        live.log_test_metrics(settings, finished)
 
 
 if __name__ == "__main__":

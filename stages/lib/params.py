@@ -320,6 +320,13 @@ class Report:
 
 
 @_group
+class Track:
+    backend: Literal["none", "wandb", "mlflow", "tensorboard"]
+    project: Annotated[str, Field(min_length=1)]
+    mlflow_uri: Annotated[str, Field(min_length=1)] | None
+
+
+@_group
 class Params:
     """All of params.yaml."""
 
@@ -335,6 +342,7 @@ class Params:
     train: Train
     evaluate: Evaluate
     report: Report
+    track: Track
 
     def model_names(self) -> list[str]:
         """All models, in the order of tables and figures."""

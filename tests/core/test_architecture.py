@@ -34,6 +34,7 @@ ROOMS = [
     "tensors",
     "datasets",
     "export",
+    "tracking",
     "fusions",
     "models",
     "training",
@@ -55,6 +56,9 @@ DOORS = {
     "sklearn": "stages.lib.evaluation.baselines",
     "statsmodels": "stages.lib.statistics",
     "distributed": "stages.lib.training.parallel",
+    "wandb": "stages.lib.tracking.wandb",
+    "mlflow": "stages.lib.tracking.mlflow",
+    "tensorboard": "stages.lib.tracking.tensorboard",
 }
 NEED_TORCH = {"train", "train_late", "evaluate"}
 # Never imported during training, not even indirectly.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import random
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc.repo import Repo
+from support import trackers
 from support.processes import family, start
 from support.project import ROOT, Project, clone_of
 
@@ -456,10 +458,15 @@ def test_dask_cluster_gives_the_same(long_run: Project, tmp_path: Path, workers:
     expected = results(project)
     forget(project)
     scheduler = start_cluster(project, tmp_path, workers)
-    project.set(train__backend="dask", train__scheduler=scheduler)
+    has_tracker = importlib.util.find_spec("tensorboard") is not None
+    tracker = "tensorboard" if has_tracker else "none"
+    project.set(train__backend="dask", train__scheduler=scheduler, track__backend=tracker)
     output = project.run(*STAGE).stdout
     assert results(project) == expected
     assert re.search(rf"seed \d+, epoch {EPOCHS}/{EPOCHS}", output), "progress comes from the workers"
+    if has_tracker:  # the stage logs, from what its workers report
+        runs = trackers.read(tracker, project.folder).values()
+        assert [len(run.epochs) for run in runs] == [EPOCHS] * 3
     assert '"backend": "dask"' in project.text("reports/timing/train-addition.json")
 
 

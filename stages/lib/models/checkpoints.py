@@ -11,6 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -30,9 +31,18 @@ def trained_architecture(name: str, seed: int) -> Architecture:
     Raises:
         UserError: when there is no such model.
     """
+    return architecture.from_facts(metadata(name, seed)["architecture"])
+
+
+def metadata(name: str, seed: int) -> dict[str, Any]:
+    """The metadata of a trained model.
+
+    Raises:
+        UserError: when there is no such model.
+    """
     path = weights_path(MODELS, name, seed).with_suffix(".json")
     require_file(path)
-    return architecture.from_facts(json.loads(path.read_text())["architecture"])
+    return json.loads(path.read_text())
 
 
 def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> FusionNet:

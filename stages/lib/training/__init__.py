@@ -12,7 +12,7 @@ from stages.lib.params import Params
 from stages.lib.tensors import groups
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
-from stages.lib.training import outputs, parallel, resume, subsample
+from stages.lib.training import live, outputs, parallel, resume, subsample
 from stages.lib.training.settings import compute_config, train_config
 from stages.lib.training.state import TrainState
 
@@ -46,12 +46,14 @@ def run(
     if config.subsample < 1:
         train_groups = groups.read(manifests.FOLDER, "train")
         job = partial(job, positions=partial(subsample.draw, train_groups, config.subsample))
-    states = parallel.train(spec.name, job, settings.seeds, workers)
-    outputs.write(
-        spec.name,
-        states,
-        scratch.weights_path,
-        metadata=outputs.metadata(spec, config, sizes, manifest),
-        environment=outputs.environment(device, workers.count, workers.threads, workers.backend),
-    )
-    scratch.complete(settings.seeds)
+    metadata = outputs.metadata(spec, config, sizes, manifest)
+    with live.opened(spec.name, metadata, settings.track) as on_epochs:
+        states = parallel.train(spec.name, job, settings.seeds, workers, on_epochs)
+        outputs.write(
+            spec.name,
+            states,
+            scratch.weights_path,
+            metadata=metadata,
+            environment=outputs.environment(device, workers.count, workers.threads, workers.backend),
+        )
+        scratch.complete(settings.seeds)

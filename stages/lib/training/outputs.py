@@ -20,7 +20,7 @@ from stages.lib.models.architecture import Architecture
 from stages.lib.models.checkpoints import MODELS
 from stages.lib.tensors.manifest import Manifest
 from stages.lib.training.settings import TrainConfig
-from stages.lib.training.state import TrainState
+from stages.lib.training.state import Epoch, TrainState
 
 
 def write(
@@ -52,14 +52,17 @@ def write(
         }
         (folder / f"seed-{seed}.json").write_text(json.dumps(content, indent=2) + "\n")
     records.write_history(
-        name,
-        [{"seed": seed, **asdict(epoch)} for seed, state in states.items() for epoch in state.history],
+        name, [row for seed, state in states.items() for row in history_rows(seed, state.history)]
     )
     seconds = {
         str(seed): {"epoch_s": state.epoch_s, "peak_memory_mib": state.peak_memory_mib}
         for seed, state in states.items()
     }
     records.write_timing(f"train-{name}", {"model": name, **environment, "seeds": seconds})
+
+
+def history_rows(seed: int, epochs: list[Epoch]) -> list[dict[str, int | float]]:
+    return [{"seed": seed, **asdict(epoch)} for epoch in epochs]
 
 
 def _link(source: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ from stages.lib.core.errors import UserError
 from stages.lib.params import Train
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
-from stages.lib.training.progress import SeedProgress, SeedReport
+from stages.lib.training.progress import OnEpochs, SeedProgress, SeedReport
 from stages.lib.training.state import TrainState
 
 _MOST_SEEDS_ON_CUDA = 4  # they kept an H200 busy for 97 % of the time (benchmarks/README.md)
@@ -62,19 +62,25 @@ def seeds_on_cuda(free_bytes: int, data_bytes: int) -> int:
 
 
 def train(
-    name: str, job: Callable[..., TrainState], seeds: list[int], workers: Workers
+    name: str,
+    job: Callable[..., TrainState],
+    seeds: list[int],
+    workers: Workers,
+    on_epochs: OnEpochs = lambda seed, epochs: None,
 ) -> dict[int, TrainState]:
     """Trains a model once per seed.
 
     Args:
         job: called with `seed` and `on_progress`, which it calls after each epoch.
+        on_epochs: called in this process, whatever the backend, with a seed and its new epochs; of a seed that was
+            finished before, with all of them at the end.
 
     Raises:
         UserError: when seeds failed, once the others have finished.
     """
     # A cluster's workers are not child processes of this one.
     parent = os.getpid() if workers.backend == "loky" else None
-    with SeedProgress(name, seeds) as progress, _engine(workers, progress) as (run, on_progress):
+    with SeedProgress(name, seeds, on_epochs) as progress, _engine(workers, progress) as (run, on_progress):
         try:
             with processes.sigint_blocked():
                 results = run([partial(_attempt, job, seed, on_progress, parent) for seed in seeds])
@@ -84,6 +90,9 @@ def train(
                 f"{name}: a training process was killed, perhaps because memory ran out, at {progress.latest()}; "
                 "try train.workers: 1 or a smaller train.batch_size. Finished epochs are kept"
             ) from None
+    for seed, result in zip(seeds, results, strict=True):
+        if isinstance(result, TrainState):
+            progress.pass_on(seed, result.history)
     finished = [result for result in results if isinstance(result, TrainState)]
     failures = [result for result in results if isinstance(result, Failure)]
     if failures:

@@ -14,6 +14,9 @@ from tqdm import tqdm
 
 from stages.lib.core import processes
 from stages.lib.core.console import LINE_EVERY_S, is_interactive, report_line
+from stages.lib.training.state import Epoch
+
+OnEpochs = Callable[[int, list[Epoch]], None]
 
 
 class SeedReport(NamedTuple):
@@ -28,6 +31,9 @@ class SeedReport(NamedTuple):
     left_s: float  # remaining time at this speed
     is_done: bool  # whether the seed is finished, with patience perhaps before the last epoch
     is_resumed: bool = False  # whether this is the last epoch of an interrupted run
+    # Epochs that were not reported before, as values of `Epoch`: plain numbers, since Dask sends events without
+    # classes. One epoch, or all of an interrupted run.
+    new: tuple[tuple[int, float, float, float], ...] = ()
 
     def __str__(self) -> str:
         what_next = f"{tqdm.format_interval(self.left_s)} left"
@@ -46,10 +52,15 @@ class SeedProgress:
 
     Where the output is not a terminal, a seed's line is written when the seed is resumed, when it is done, and at
     intervals between.
+
+    Args:
+        on_epochs: called in this process with a seed and its new epochs, each epoch once and in order.
     """
 
-    def __init__(self, label: str, seeds: list[int]) -> None:
+    def __init__(self, label: str, seeds: list[int], on_epochs: OnEpochs) -> None:
         self._label = label
+        self._on_epochs = on_epochs
+        self._passed_on = dict.fromkeys(seeds, 0)  # epochs, by seed
         self._latest: dict[int, SeedReport] = {}
         self._written_s = dict.fromkeys(seeds, time.monotonic())
         self._bars: dict[int, tqdm] = {}
@@ -69,6 +80,7 @@ class SeedProgress:
     def show(self, report: SeedReport) -> None:
         """Shows one seed's latest epoch."""
         self._latest[report.seed] = report
+        self.pass_on(report.seed, [Epoch(*values) for values in report.new])
         if report.seed in self._bars:
             bar = self._bars[report.seed]
             bar.set_description_str(f"{self._label}: {report}", refresh=True)
@@ -77,6 +89,14 @@ class SeedProgress:
         if is_due or report.is_done or report.is_resumed:
             self._written_s[report.seed] = time.monotonic()
             report_line(f"{self._label}: {report}")
+
+    def pass_on(self, seed: int, history: list[Epoch]) -> None:
+        """Passes on the epochs of a seed that are new; at the end its whole history, since reports may be lost."""
+        before = self._passed_on[seed]
+        new = [epoch for epoch in history if epoch.epoch > before]
+        if new and new[0].epoch == before + 1:
+            self._passed_on[seed] = new[-1].epoch
+            self._on_epochs(seed, new)
 
     def latest(self) -> str:
         """The last epoch of each unfinished seed, as text."""

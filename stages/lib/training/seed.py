@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 
 import torch
 from torch import nn
@@ -120,4 +121,5 @@ def _report(
         left_s=0.0 if is_done else (epochs - last.epoch) * state.epoch_s[-1],
         is_done=is_done,
         is_resumed=is_resumed,
+        new=tuple(astuple(epoch) for epoch in (state.history if is_resumed else [last])),
     )
