@@ -40,6 +40,7 @@ ROOMS = [
     "evaluation",
     "statistics",
     "comparison",
+    "deployment",
     "report",
     "stages",
     "scripts",
@@ -54,6 +55,8 @@ DOORS = {
     "trimesh": "stages.lib.datasets.rendering",
     "sklearn": "stages.lib.evaluation.baselines",
     "statsmodels": "stages.lib.statistics",
+    "onnx": "stages.lib.deployment.onnx_file",
+    "onnxruntime": "stages.lib.deployment.onnx_file",
     "distributed": "stages.lib.training.parallel",
 }
 NEED_TORCH = {"train", "train_late", "evaluate"}
