@@ -29,6 +29,7 @@ from stages.lib.deployment.loading import Deployable
 from stages.lib.deployment.model import turned_back
 from stages.lib.models import devices, records
 from stages.lib.params import Report
+from stages.lib.report import format
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.split import Split
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     seeds = ", ".join(map(str, deployed.seeds))
     print(
         f"wrote {given.out}: {deployed.name}, seed {seeds}, {size_mb:.1f} MB, opset {onnx_file.OPSET}\n"
-        f"balanced accuracy on the {split} split: {shown(summary)}\n"
+        f"balanced accuracy on the {split} split: {format.with_interval(summary)}\n"
         f"largest difference from PyTorch: {largest:.1g} in a probability (batches of 1 and 7, one of them with a "
         "scan without returns)\n"
         f"one sample on one thread: ONNX Runtime {onnx_ms:.2f} ms, PyTorch {torch_ms:.2f} ms"
@@ -140,15 +141,6 @@ def metadata(deployed: Deployable, split: str, summary: Summary, report: Report)
         "image_size": manifest.image_size,
         "opset": onnx_file.OPSET,
     }
-
-
-def shown(summary: Summary) -> str:
-    """A mean with its interval."""
-    if summary.mean is None:
-        return "not defined"
-    if summary.low is None or summary.high is None:
-        return f"{summary.mean:.3f}"
-    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from stages.lib.evaluation.predictions import SplitPredictions
 from stages.lib.evaluation.results import Evaluation
 from stages.lib.fusions import ModelSpec
 from stages.lib.models import checkpoints
+from stages.lib.models.networks import FusionNet
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
@@ -45,6 +46,10 @@ class Deployable:
     validation: SplitPredictions  # of these seeds
     evaluation: Evaluation
     facts: dict[str, Any]  # stored beside the first seed's weights
+
+    @property
+    def networks(self) -> list[FusionNet]:
+        return [network for network in self.model.networks if isinstance(network, FusionNet)]
 
     @property
     def name(self) -> str:

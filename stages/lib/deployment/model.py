@@ -112,10 +112,10 @@ class DeployedModel(nn.Module):
 
 def turn_of(orientation: str) -> tuple[bool, list[int]]:
     """The turn as a transposition, or none, and then flips of these axes (-2: rows, -1: columns)."""
-    probe = np.arange(4).reshape(2, 2)
-    wanted = geometry.ORIENTATIONS[orientation](probe)
+    probe = torch.arange(4).reshape(2, 2)
+    wanted = geometry.ORIENTATIONS[orientation](probe.numpy())
     for is_transposed, flips in itertools.product((False, True), ([], [-2], [-1], [-2, -1])):
-        if np.array_equal(np.flip(probe.T if is_transposed else probe, flips), wanted):
+        if np.array_equal((probe.T if is_transposed else probe).flip(flips).numpy(), wanted):
             return is_transposed, flips
     raise AssertionError(f"{orientation} is no turn of a raster")
 
