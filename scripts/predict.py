@@ -277,8 +277,8 @@ def missing_sensors(deployed: Deployable, parts: list[Predicted]) -> list[str]:
         )
         names = " and ".join(TITLES[sensor] for sensor in missing)
         lines.append(
-            f"{count:,} groups without {names}: so the balanced accuracy of {deployed.name} is {without:.3f} on its "
-            f"own {split} split (with all its sensors {clean:.3f})"
+            f"{format.plural(count, 'group')} without {names}: so the balanced accuracy of {deployed.name} is "
+            f"{without:.3f} on its own {split} split (with all its sensors {clean:.3f})"
         )
     return lines
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.datasets import fo, write_dataset
-from support.project import Project
+from support.project import ROOT, Project, as_user
 
 from scripts import predict
 from stages.lib.comparison import calibration
@@ -134,7 +137,7 @@ def test_missing_files_change_their_groups_only(
     assert [row["missing"] for row in rows] == ["rgb" if row["group"] == gone else "" for row in rows]
     for row, before in zip(rows, expected, strict=True):
         assert (row["p_cubes"] == pytest.approx(before["p_cubes"], abs=1e-6)) is (row["group"] != gone)
-    assert "\n1 groups without RGB: " in capsys.readouterr().out.replace("1 group ", "1 groups ")
+    assert "\n1 group without RGB: " in capsys.readouterr().out
 
 
 def test_predicting_what_it_was_trained_on_is_told(run: Predict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,6 +261,42 @@ def test_parts_that_do_not_belong_together(
     metadata.write_text(text.replace('"data_digest": "', '"data_digest": "0'))
     with pytest.raises(UserError, match=r"seed-51\.json: trained on another dataset than data/tensors"):
         predict.main(arguments)
+
+
+FULL = """
+import sys
+from pathlib import Path
+import numpy as np
+from bson import ObjectId
+from stages.lib.core import console
+from stages.lib.datasets.reader import DatasetGroup
+from stages.lib.deployment import files
+from stages.lib.deployment.prediction import Predicted
+from stages.lib.deployment.table_file import PredictionFile
+
+groups = [DatasetGroup(f"group {n}", "", "", "", "", "", ObjectId()) for n in range(5000)]
+
+def main(arguments):
+    with files.replaced(Path(arguments[0])) as path:
+        with PredictionFile(path, ["a", "b"], has_scenes=False, has_labels=False) as table:
+            part = Predicted(groups, np.zeros((1, 5000, 1)), {"rgb": np.zeros(5000, bool)})
+            table.add(part, np.zeros(5000, int), np.random.default_rng(0).random((1, 5000, 2)))
+
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_full_disk(name: str, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+
+    options = as_user(ROOT) | {"preexec_fn": limit}
+    command = [sys.executable, "-B", "-c", FULL, str(tmp_path / name)]
+    done = subprocess.run(command, timeout=120, **options)
+    assert done.returncode == 1 and done.stdout.startswith("error: "), done.stdout
+    assert done.stdout.count("\n") == 1 and "too large" in done.stdout.lower()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_incomplete_file_does_not_replace_a_complete_one(tmp_path: Path) -> None:
