@@ -103,7 +103,8 @@ class Session:
     ) -> tuple[Float[np.ndarray, "B L"], Int[np.ndarray, "B"]]:
         """Probabilities and decisions."""
         probabilities, decisions = self._session.run(list(OUTPUTS), {"rgb": rgb, "xyza": xyza})
-        return probabilities, decisions
+        # ONNX Runtime has a type of its own for whole numbers of 64 bits.
+        return probabilities, decisions.astype(np.int64)
 
 
 @torch.no_grad()
