@@ -55,7 +55,6 @@ DOORS = {
     "trimesh": "stages.lib.datasets.rendering",
     "sklearn": "stages.lib.evaluation.baselines",
     "statsmodels": "stages.lib.statistics",
-    "onnx": "stages.lib.deployment.onnx_file",
     "onnxruntime": "stages.lib.deployment.onnx_file",
     "distributed": "stages.lib.training.parallel",
 }
