@@ -155,6 +155,8 @@ NEED_THE_TINY_RUN = [
     "test_ingest",
     "test_overview",
     "test_database",
+    "test_predict",
+    "test_onnx_file",
 ]
 
 

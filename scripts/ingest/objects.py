@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from scripts.command_line import Parser
 from scripts.ingest import output
 from scripts.ingest.cutting import Frame, FrameResult, LabelledObject, cut_frames
 from stages.lib.core import console
@@ -93,15 +94,10 @@ def parser(command: str, description: str, folder: str) -> argparse.ArgumentPars
     Args:
         folder: what FOLDER is.
     """
-    reader = _Parser(prog=f"python -m scripts.ingest {command}", description=description)
+    reader = Parser(prog=f"python -m scripts.ingest {command}", description=description)
     reader.add_argument("folder", type=Path, metavar="FOLDER", help=folder)
     reader.add_argument("out", type=Path, metavar="OUT", help="the dataset to write: a new folder")
     return reader
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 def _batches(frames: Iterable[Frame]) -> Iterator[list[Frame]]:

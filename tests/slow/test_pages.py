@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
 import shlex
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ README = ROOT / "README.md"
 # Every page with commands, in the order in which the test runs them; a file and a text in it that show that they ran.
 PAGES = {
     "README.md": ("reports/report.md", "Intermediate Fusion (Minimum)"),
+    "docs/predict.md": ("predictions.metrics.json", '"each_seed"'),
+    "docs/onnx.md": ("run_onnx.py", "onnxruntime"),
     "docs/own-data.md": ("data/tensors/manifest.json", '"source": "data/pairs"'),
     "docs/experiments.md": ("reports/notebook/report.md", "make notebook"),
     "docs/statistics.md": ("models/rgb/seed-52.json", '"seed": 52'),
@@ -35,6 +39,11 @@ DOCS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md
 ACTIVATE = ". .venv/bin/activate"
 # `make test` runs these tests; the environment is active already, and has the trackers.
 SKIPPED = {"make test", ACTIVATE, "pip install -r requirements-track.txt"}
+NEED_ONNX = {"python -m scripts.export_onnx late late.onnx", "python run_onnx.py"}
+# Whether to install them is for whoever runs the tests to decide.
+SKIPPED |= {"python -m pip install -r requirements-deploy.txt"}
+if importlib.util.find_spec("onnxruntime") is None:
+    SKIPPED |= NEED_ONNX
 # One new seed shows the same as four.
 SEEDS = ("seeds=[51,52,53,54,55,56,57,58]", "seeds=[0,51,52]")
 
@@ -76,7 +85,11 @@ def write_data(project: Project) -> None:
         np.save(path.with_suffix(".npy"), range_image(number))
         return path.with_suffix(".npy")
 
+    def without_label(number: int, rgb: Any, scan: Any) -> None:
+        rgb["ground_truth"] = scan["ground_truth"] = None
+
     write_dataset(project.path("data/mine"))
+    write_dataset(project.path("data/new"), mode="RGBA", change=without_label)
     write_dataset(project.path("data/points"), change=stored_as("points", to_xyz))
     write_dataset(project.path("data/ranges"), change=stored_as("range_m", lambda image: image), info=info)
     write_dataset(project.path("data/files"), write_scan=write_range, info=info)
@@ -145,7 +158,7 @@ def test_every_page_with_commands_is_run() -> None:
     assert {"README.md", *with_commands} == set(PAGES)
     assert all(commands(page)[0] == ACTIVATE for page in with_commands)
     assert all(f"]({page})" in README.read_text() for page in DOCS)
-    assert len({command for page in PAGES for command in commands(page)}) >= 28
+    assert len({command for page in PAGES for command in commands(page)}) >= 35
 
 
 def test_result_is_the_reports() -> None:

@@ -85,8 +85,8 @@ class Split:
         if not self._normalized:
             return data
         if sensor == "lidar":
-            data = _centered(data)
-        return _standardized(data, *self._scales[sensor])
+            data = centered(data)
+        return standardized(data, *self._scales[sensor])
 
     def absent(self) -> tuple[Float[Tensor, "C 1 1"], Float[Tensor, "4 1 1"]]:
         """The network inputs of a black pixel and of a cell without return."""
@@ -95,7 +95,7 @@ class Split:
         return black[:, None, None], torch.zeros(4, 1, 1, device=mean.device)
 
 
-def _centered(rasters: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
+def centered(rasters: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
     """Coordinates relative to the centroid of each raster's returns; cells without return stay zero.
 
     Shapes differ by about a metre of relief. Beside coordinates of 20 m such a difference would hardly count, and the
@@ -107,7 +107,7 @@ def _centered(rasters: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
     return torch.cat([(rasters[:, :3] - centroid) * returned, returned], dim=1)
 
 
-def _standardized(
+def standardized(
     values: Float[Tensor, "B C S S"], mean: Float[Tensor, "C"], std: Float[Tensor, "C"]
 ) -> Float[Tensor, "B C S S"]:
     return (values - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
