@@ -71,7 +71,7 @@ def fill(dataset: Any, settings: Params, manifest: Manifest, found: Results, med
     else:
         with console.timed("map of the features"):
             embeddings.add_panel(copied, [group.group for group in found.groups], vectors, settings.fusion)
-    views.arrange_sidebar(copied, found, given)
+    views.arrange_sidebar(copied, found, given, settings.fusion)
     _register_run(dataset, settings, manifest)
 
 

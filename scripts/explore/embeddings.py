@@ -33,6 +33,7 @@ def features(settings: Params, manifest: Manifest, splits: list[str]) -> Float[n
     """
     name, seed = settings.fusion, settings.seeds[0]
     device = devices.choose(settings.train.device)
+    devices.prepare_process(torch.get_num_threads())
     sizes = checkpoints.trained_architecture(name, seed)
     network = devices.place(checkpoints.load_network(name, seed, sizes), device)
     with console.timed(f"features of {name}"):

@@ -45,7 +45,7 @@ def _views(copied: Copy, found: Results, given: FieldNames) -> Iterator[tuple[st
     yield (
         "Fusions disagree",
         "fusions decide differently",
-        sorted_by_doubt(field(given.fusions_disagree) == True),
+        sorted_by_doubt(field(given.fusions_disagree)),
     )
     if fusions > 1:
         one_right = field(given.fusions_wrong) == fusions - 1
@@ -95,9 +95,9 @@ def evaluate(copied: Copy, found: Results, given: FieldNames, split: str) -> Non
         )
 
 
-def arrange_sidebar(copied: Copy, found: Results, given: FieldNames) -> None:
-    """Puts the fields into groups, of which only the first is open."""
-    from fiftyone.core.odm import SidebarGroupDocument
+def arrange_sidebar(copied: Copy, found: Results, given: FieldNames, fusion: str) -> None:
+    """Puts the fields into groups, of which only the first is open; the grid shows the label and one fusion's."""
+    from fiftyone.core import odm
 
     agreement = [given.fusions_wrong, given.fusions_disagree, given.mistakenness]
     groups = {
@@ -115,17 +115,25 @@ def arrange_sidebar(copied: Copy, found: Results, given: FieldNames) -> None:
     }
     ours = {path for paths in groups.values() for path in paths}
     dataset = copied.dataset
-    hidden = {"_dataset_id", "_media_type", "_rand", "id", "filepath", "tags", dataset.group_field, THUMBNAIL}
-    own = [name for name in dataset.get_field_schema(flat=False) if name not in ours | hidden | {"metadata"}]
-    metadata = ["id", "filepath", "metadata.size_bytes", "metadata.mime_type"]
-    arranged = [
-        SidebarGroupDocument(name="tags", paths=["tags"], expanded=False),
-        *(
-            SidebarGroupDocument(name=name, paths=paths, expanded=number == 0)
-            for number, (name, paths) in enumerate(groups.items())
-        ),
-        SidebarGroupDocument(name="of the dataset", paths=own, expanded=False),
-        SidebarGroupDocument(name="metadata", paths=metadata, expanded=False),
+    hidden = {
+        "id",
+        "filepath",
+        "tags",
+        "metadata",
+        "created_at",
+        "last_modified_at",
+        dataset.group_field,
+        THUMBNAIL,
+    }
+    own = [name for name in dataset.get_field_schema() if name not in ours | hidden]
+    details = ["id", "filepath", "created_at", "last_modified_at"]
+    for name in ("metadata", dataset.group_field, THUMBNAIL):
+        details += [path for path in dataset.get_field_schema(flat=True) if path.startswith(f"{name}.")]
+    groups |= {"tags": ["tags"], "of the dataset": own, "metadata": details}
+    dataset.app_config.sidebar_groups = [
+        odm.SidebarGroupDocument(name=name, paths=paths, expanded=number == 0)
+        for number, (name, paths) in enumerate(groups.items())
     ]
-    dataset.app_config.sidebar_groups = arranged
+    # With all models' labels, the grid shows no images any more.
+    dataset.app_config.active_fields = odm.ActiveFields(paths=[given.label, given.predictions[fusion]])
     dataset.save()
