@@ -2,9 +2,9 @@
 
     python -m scripts.explore [--port N] [--address A] [--no-launch] [--save FOLDER]
 
-Reads the dataset's folder, data/tensors, reports/predictions and models/. Writes .fiftyone/app/: a copy of the dataset
-in a database of this folder, pictures and point clouds. The user's files and FiftyOne's own database do not change.
-Where nothing has changed since the last start, the copy is opened as it is.
+Reads the dataset's folder, data/tensors, reports/predictions and models/. Writes .fiftyone/app/: a copy of the
+dataset in a database of this folder, pictures and point clouds. The user's files and FiftyOne's own database do not
+change. If nothing has changed since the last start, it opens the copy as it is.
 """
 
 from __future__ import annotations

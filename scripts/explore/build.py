@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from scripts.explore import dataset_copy, embeddings, fields, fingerprint, pictures, results, views
+from scripts.explore.dataset_copy import Copy
 from scripts.explore.results import Results
 from stages.lib.core import console
-from stages.lib.core.errors import UserError
+from stages.lib.core.errors import UserError, first_line
 from stages.lib.datasets import database, folders, reader
 from stages.lib.models import records
 from stages.lib.params import Params
@@ -43,8 +47,11 @@ def build(name: str, settings: Params, manifest: Manifest, current: str, media: 
         dataset.name = name
         dataset.save()
         return dataset
-    except BaseException:
-        remove(unfinished)
+    except BaseException as error:
+        with suppress(Exception):  # the server may have ended; then the next start removes it
+            remove(unfinished)
+        if isinstance(error, PyMongoError):  # such as of a full disk
+            raise UserError(f"the database failed: {first_line(error)}; is the disk full?") from None
         raise
 
 
@@ -63,16 +70,22 @@ def fill(dataset: Any, settings: Params, manifest: Manifest, found: Results, med
     views.save_views(copied, found, given, settings.fusion)
     with console.timed("evaluation runs"):
         views.evaluate(copied, found, given, "test" if manifest.has_test_split else "validation")
-    splits = [split for split in manifest.splits() if split != "train"]
-    try:
-        vectors = embeddings.features(settings, manifest, splits)
-    except UserError as error:
-        console.report_line(f"no embeddings panel: {error}")
-    else:
-        with console.timed("map of the features"):
-            embeddings.add_panel(copied, [group.group for group in found.groups], vectors, settings.fusion)
+    _add_embeddings(copied, settings, manifest, found)
     views.arrange_sidebar(copied, found, given, settings.fusion)
     _register_run(dataset, settings, manifest)
+
+
+def _add_embeddings(copied: Copy, settings: Params, manifest: Manifest, found: Results) -> None:
+    """Adds the embeddings panel, where the chosen fusion's weights are here."""
+    splits = [split for split in manifest.splits() if split != "train"]
+    chosen = embeddings.chosen_groups(len(found.groups))
+    try:
+        vectors = embeddings.features(settings, manifest, splits, chosen)
+    except UserError as error:
+        console.report_line(f"no embeddings panel: {error}")
+        return
+    with console.timed("map of the features"):
+        embeddings.add_panel(copied, [found.groups[i].group for i in chosen], vectors, settings.fusion)
 
 
 def _register_run(dataset: Any, settings: Params, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ FiftyOne's objects, such as `fo.Dataset`, are `Any` to the type checker, because
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def _add_thumbnails(
 ) -> None:
     """Gives the App a picture for each point cloud: without one, the grid is empty."""
     fo = database.connect()
-    import fiftyone.utils.utils3d as fou3d  # FiftyOne imports it only where it is needed
+    fou3d = importlib.import_module("fiftyone.utils.utils3d")  # FiftyOne itself does not import it
 
     if THUMBNAIL not in dataset.get_field_schema():
         dataset.add_sample_field(

@@ -5,13 +5,14 @@ N = samples;  D = features
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from scripts.explore.dataset_copy import Copy
 from stages.lib.core import console
@@ -23,10 +24,21 @@ from stages.lib.tensors.manifest import Manifest
 from stages.lib.tensors.split import Split
 
 _BATCH = 32  # samples that a CPU encodes at a time
+MOST = 2000  # groups in the panel: more points hide each other, and each takes milliseconds
 
 
-def features(settings: Params, manifest: Manifest, splits: list[str]) -> Float[np.ndarray, "N D"]:
-    """The features of the chosen fusion's first seed, for all groups of these splits.
+def chosen_groups(count: int) -> list[int]:
+    """The groups that the panel shows, evenly spaced over all of them if there are too many."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int)).tolist()
+
+
+def features(
+    settings: Params, manifest: Manifest, splits: list[str], groups: list[int]
+) -> Float[np.ndarray, "N D"]:
+    """The features of the chosen fusion's first seed.
+
+    Args:
+        groups: their places in these splits, one split after the other.
 
     Raises:
         UserError: when there are no weights of that fusion.
@@ -36,16 +48,24 @@ def features(settings: Params, manifest: Manifest, splits: list[str]) -> Float[n
     devices.prepare_process(torch.get_num_threads())
     sizes = checkpoints.trained_architecture(name, seed)
     network = devices.place(checkpoints.load_network(name, seed, sizes), device)
-    with console.timed(f"features of {name}"):
-        return np.concatenate(
-            [_penultimate(network, Split(manifests.FOLDER, manifest, split), device) for split in splits]
-        )
+    found, start = [], 0
+    with console.timed(f"features of {name}, {len(groups):,} groups"):
+        for split in splits:
+            tensors = Split(manifests.FOLDER, manifest, split)
+            rows = [group - start for group in groups if start <= group < start + len(tensors)]
+            if rows:
+                found.append(_penultimate(network, tensors, rows, device))
+            start += len(tensors)
+    return np.concatenate(found)
 
 
-def _penultimate(network: FusionNet, split: Split, device: torch.device) -> Float[np.ndarray, "N D"]:
+@torch.no_grad()
+def _penultimate(
+    network: FusionNet, split: Split, rows: list[int], device: torch.device
+) -> Float[np.ndarray, "N D"]:
     """What enters the last layer; of a late fusion, what enters the last layers of its two networks.
 
-    A late fusion sees only logits, which would show little more than the classes.
+    A late fusion itself sees only logits, which would show little more than the classes.
     """
     nets = [network.rgb_net, network.lidar_net] if isinstance(network, LateNet) else [network]
     kept: list[list[Tensor]] = [[] for _ in nets]
@@ -53,15 +73,13 @@ def _penultimate(network: FusionNet, split: Split, device: torch.device) -> Floa
     def keep(place: int) -> Any:
         return lambda layer, inputs: kept[place].append(inputs[0].float().cpu())
 
-    hooks = [_last_layer(net).register_forward_pre_hook(keep(place)) for place, net in enumerate(nets)]
-    inference.predict(network, split, _BATCH, device)
+    hooks = [net.head[-1].register_forward_pre_hook(keep(place)) for place, net in enumerate(nets)]
+    for start in range(0, len(rows), _BATCH):
+        rgb, lidar = (part.to(device) for part in split.batch(rows[start : start + _BATCH]))
+        inference.forward(network, rgb, lidar, device, "float32")
     for hook in hooks:
         hook.remove()
     return torch.cat([torch.cat(batches) for batches in kept], dim=1).numpy()
-
-
-def _last_layer(network: FusionNet) -> nn.Module:
-    return network.head[-1]
 
 
 def add_panel(copied: Copy, keys: list[str], vectors: Float[np.ndarray, "N D"], fusion: str) -> None:
@@ -71,7 +89,7 @@ def add_panel(copied: Copy, keys: list[str], vectors: Float[np.ndarray, "N D"], 
         keys: of the groups.
         vectors: a row for each of them.
     """
-    import fiftyone.brain as fob
+    fob = importlib.import_module("fiftyone.brain")  # takes a second
 
     method = "umap" if importlib.util.find_spec("umap") else "pca"
     places = {copied.ids[key]: place for place, key in enumerate(keys)}

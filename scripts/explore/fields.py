@@ -83,7 +83,7 @@ def _add_to_schema(dataset: Any, found: Results, given: FieldNames) -> None:
         about = f"number of seeds of {name}, of {seeds}, that are wrong"
         dataset.add_sample_field(given.wrong_seeds[name], fo.IntField, description=about)
     fusions = len(found.fusions)
-    about = {
+    others = {
         given.fusions_wrong: (fo.IntField, f"number of fusions, of {fusions}, that are wrong"),
         given.fusions_disagree: (fo.BooleanField, "whether two fusions decide for different classes"),
         given.mistakenness: (
@@ -94,7 +94,7 @@ def _add_to_schema(dataset: Any, found: Results, given: FieldNames) -> None:
         given.scene: (fo.StringField, "scene of the group"),
         **{name: (fo.StringField, "condition of the recording") for name in given.conditions.values()},
     }
-    for name, (kind, description) in about.items():
+    for name, (kind, description) in others.items():
         if name not in dataset.get_field_schema():
             dataset.add_sample_field(name, kind, description=description)
 

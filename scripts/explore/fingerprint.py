@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def of_inputs(settings: Params) -> str:
         *sorted(Path(__file__).parent.glob("*.py")),
     ]
     facts = {
-        "dataset": asdict(settings.dataset),
+        "dataset": str(settings.dataset),
         # Of the dataset's own files only size and time: reading them takes as long as their import.
         "samples": [
             [path.name, path.stat().st_size, path.stat().st_mtime_ns]

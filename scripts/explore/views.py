@@ -97,8 +97,8 @@ def evaluate(copied: Copy, found: Results, given: FieldNames, split: str) -> Non
 
 def arrange_sidebar(copied: Copy, found: Results, given: FieldNames, fusion: str) -> None:
     """Puts the fields into groups, of which only the first is open; the grid shows the label and one fusion's."""
-    from fiftyone.core import odm
 
+    fo = database.connect()
     agreement = [given.fusions_wrong, given.fusions_disagree, given.mistakenness]
     groups = {
         "label and agreement": [
@@ -131,9 +131,9 @@ def arrange_sidebar(copied: Copy, found: Results, given: FieldNames, fusion: str
         details += [path for path in dataset.get_field_schema(flat=True) if path.startswith(f"{name}.")]
     groups |= {"tags": ["tags"], "of the dataset": own, "metadata": details}
     dataset.app_config.sidebar_groups = [
-        odm.SidebarGroupDocument(name=name, paths=paths, expanded=number == 0)
+        fo.SidebarGroupDocument(name=name, paths=paths, expanded=number == 0)
         for number, (name, paths) in enumerate(groups.items())
     ]
     # With all models' labels, the grid shows no images any more.
-    dataset.app_config.active_fields = odm.ActiveFields(paths=[given.label, given.predictions[fusion]])
+    dataset.app_config.active_fields = fo.ActiveFields(paths=[given.label, given.predictions[fusion]])
     dataset.save()

@@ -54,7 +54,9 @@ class Page:
         """The first value of an expression that counts as true."""
         deadline_s = time.monotonic() + within_s
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline_s, f"not in {within_s} s: {expression}; the page says {self.text[:2000]}"
+            assert time.monotonic() < deadline_s, (
+                f"not in {within_s} s: {expression}; the page says {self.text[:2000]}"
+            )
             time.sleep(_POLL_S)
         return value
 
@@ -63,24 +65,20 @@ class Page:
 
     def click(self, selector: str) -> None:
         """Clicks into the middle of the first visible element with this selector, as a mouse does."""
-        self.wait_for(f"!!document.querySelector({json.dumps(selector)})")
-        box = self.evaluate(
-            f"(() => {{const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-            "return [b.x + b.width / 2, b.y + b.height / 2]})()"
-        )
-        self.click_at(*box)
+        self._click_on(f"document.querySelector({json.dumps(selector)})")
 
     def click_text(self, text: str) -> None:
         """Clicks on the innermost element that shows exactly this text."""
-        find = (
-            f"[...document.querySelectorAll('*')].filter(e => e.innerText && e.innerText.trim() === {json.dumps(text)})"
+        self._click_on(
+            f"[...document.querySelectorAll('*')].filter(e => e.innerText?.trim() === {json.dumps(text)})"
             ".filter(e => e.getBoundingClientRect().width > 0).pop()"
         )
-        self.wait_for(f"!!({find})")
-        box = self.evaluate(
-            f"(() => {{const b = ({find}).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]}})()"
-        )
-        self.click_at(*box)
+
+    def _click_on(self, element: str) -> None:
+        self.wait_for(f"!!({element})")
+        measure = "(e => {const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]})"
+        x, y, width, height = self.evaluate(f"{measure}({element})")
+        self.click_at(x + width / 2, y + height / 2)
 
     def click_at(self, x: float, y: float) -> None:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
@@ -119,6 +117,7 @@ def opened(url: str, profile: Path, width: int = 1440, height: int = 900) -> Ite
         env={"HOME": str(profile), "PATH": "/usr/bin:/bin"},
     )
     loop = asyncio.new_event_loop()
+    closing: list[aiohttp.ClientSession] = []
     try:
         port_file = profile / "DevToolsActivePort"
         deadline_s = time.monotonic() + 60
@@ -127,15 +126,21 @@ def opened(url: str, profile: Path, width: int = 1440, height: int = 900) -> Ite
             time.sleep(0.1)
         port = int(port_file.read_text().splitlines()[0])
         session, socket = loop.run_until_complete(_connect(port))
+        closing.append(session)
         page = Page(loop, socket)
         page.send("Page.enable")
         page.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         page.send("Page.navigate", url=url)
         yield page
-        loop.run_until_complete(session.close())
     finally:
+        for session in closing:
+            loop.run_until_complete(session.close())
         process.terminate()
         process.wait()
         loop.close()
