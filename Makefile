@@ -3,6 +3,7 @@
 # make repro      the whole pipeline on the dataset of params.yaml
 # make test       style, types and tests: minutes
 # make test-all   also the long tests: random kills, mutated files, all commands of the pages, benchmarks
+# make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion with ten seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; 66 minutes
 # make lint       style and types only
@@ -17,7 +18,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --n
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all notebook zoo lint setup checkout
+.PHONY: repro test test-all app notebook zoo lint setup checkout
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
@@ -27,6 +28,9 @@ test: lint
 
 test-all: lint
 	$(ACTIVATE) && python -m pytest --sweeps $(PYTEST_ARGS)
+
+app: setup
+	$(ACTIVATE) && exec python -m scripts.explore $(if $(PORT),--port $(PORT)) $(if $(ADDRESS),--address $(ADDRESS))
 
 notebook: setup
 	$(ACTIVATE) && python -m scripts.preset_runs notebook "$(DATASET)" $(SET)
