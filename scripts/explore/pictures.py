@@ -11,6 +11,7 @@ S = side of a raster;  P = pixels of a thumbnail's side;  N = points
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -29,8 +30,8 @@ from stages.lib.lidar import depth_image
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.manifest import Manifest
 
-SIDE = 128  # pixels of a thumbnail's side, and the least of a depth image's
-_MARGIN = 8  # pixels around the points of a thumbnail
+SIDE = 96  # pixels of a thumbnail's side
+_MARGIN = 6  # pixels around the points of a thumbnail
 _DOT = 3  # pixels of a point's side
 
 
@@ -94,9 +95,7 @@ def _write_shard(shard: Path, rows: list[int], targets: list[GroupFiles]) -> Non
         points = raster[:3, raster[3] > 0].T
         _in_one_go(target.cloud, partial(_write_cloud, points))
         _in_one_go(target.thumbnail, partial(_write_png, from_above(points)))
-        scale = -(-SIDE // raster.shape[-1])
-        enlarged = np.kron(depth_image.from_raster(raster), np.ones((scale, scale, 1), dtype=np.uint8))
-        _in_one_go(target.raster, partial(_write_png, enlarged))
+        _in_one_go(target.raster, partial(_write_png, depth_image.from_raster(raster)))
 
 
 def from_above(points: Float[np.ndarray, "N 3"]) -> UInt8[np.ndarray, "P P 3"]:
@@ -112,8 +111,11 @@ def from_above(points: Float[np.ndarray, "N 3"]) -> UInt8[np.ndarray, "P P 3"]:
     rows = (SIDE / 2 - _DOT / 2 - centered[:, 1] * room).round().astype(int)
     height = (points[:, 2] - low[2]) / max(float(high[2] - low[2]), 1e-6)
     colors = np.stack([60 + 195 * height, 110 + 120 * height, 220 - 140 * height], axis=1).astype(np.uint8)
-    for i in np.argsort(height, kind="stable"):  # the highest last, as seen from above
-        image[rows[i] : rows[i] + _DOT, columns[i] : columns[i] + _DOT] = colors[i]
+    # Where dots overlap, NumPy keeps the last one: the highest, as seen from above.
+    order = np.argsort(height, kind="stable")
+    dot = np.arange(_DOT)
+    down, right = rows[order, None, None] + dot[:, None], columns[order, None, None] + dot
+    image[down, right] = colors[order, None, None]
     return image
 
 
@@ -126,7 +128,9 @@ def _write_cloud(points: Float[np.ndarray, "N 3"], path: Path) -> None:
 
 
 def _write_png(pixels: UInt8[np.ndarray, "H W 3"], path: Path) -> None:
-    Image.fromarray(pixels).save(path, format="PNG", compress_level=1)
+    content = io.BytesIO()  # encoded in memory: the encoder's many small writes would take twice as long
+    Image.fromarray(pixels).save(content, format="PNG", compress_level=1)
+    path.write_bytes(content.getbuffer())
 
 
 def _in_one_go(path: Path, write_to: Callable[[Path], None]) -> None:
