@@ -130,8 +130,8 @@ def save(dataset: Any, folder: Path) -> None:
 
 def launch(address: str, port: int, name: str) -> None:
     """Starts the App and waits until the user ends it."""
-    with server.started(address, port, name, FOLDER / "server.log") as url:
-        note(f"{url}, process {os.getpid()}")
-        print(f"the App is at {url} (Ctrl-C ends it)", flush=True)
-        server.open_browser(url)
-        server.wait_for_end()
+    with server.started(address, port, name, FOLDER / "server.log") as running:
+        note(f"{running.url}, process {os.getpid()}")
+        print(f"the App is at {running.url} (Ctrl-C ends it)", flush=True)
+        server.open_browser(running.url)
+        server.wait_for_end(running)

@@ -12,6 +12,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
@@ -20,6 +21,15 @@ from stages.lib.core.errors import UserError, shortened
 from stages.lib.datasets import database
 
 _STARTS_WITHIN_S = 120.0
+_LOOKS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str  # of the dataset
+    process: subprocess.Popen[bytes]
 
 
 def require_free(address: str, port: int) -> None:
@@ -49,8 +59,8 @@ def _is_own(address: str) -> bool:
 
 
 @contextmanager
-def started(address: str, port: int, dataset: str, log: Path) -> Iterator[str]:
-    """Starts the server; yields the dataset's address once it answers. It ends with the context.
+def started(address: str, port: int, dataset: str, log: Path) -> Iterator[Server]:
+    """Starts the server, and yields it once it answers. It ends with the context.
 
     Raises:
         UserError: when the server ends, or does not answer in time.
@@ -69,7 +79,7 @@ def started(address: str, port: int, dataset: str, log: Path) -> Iterator[str]:
         )
     try:
         _wait_until_answers(process, root, log)
-        yield f"{root}/datasets/{quote(dataset)}"
+        yield Server(f"{root}/datasets/{quote(dataset)}", process)
     finally:
         process.terminate()
         try:
@@ -101,15 +111,20 @@ def open_browser(url: str) -> None:
         print("no display here; open the address in a browser", flush=True)
 
 
-def wait_for_end() -> None:
-    """Returns when the user presses Ctrl-C or the process is asked to end."""
+def wait_for_end(server: Server) -> None:
+    """Returns when the user presses Ctrl-C or the process is asked to end.
+
+    Raises:
+        UserError: when the server ends before.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
     try:
-        while True:
-            signal.pause()
+        while server.process.poll() is None:
+            time.sleep(_LOOKS_EVERY_S)
+        raise UserError("the App's server has ended; start the App again")
     except KeyboardInterrupt:
         print("the App has ended", flush=True)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from support.datasets import fo, write_dataset
 from support.project import ROOT, Project, as_user, clone_of
 
 from scripts import explore
-from scripts.explore import dataset_copy, embeddings, pictures, results
+from scripts.explore import dataset_copy, embeddings, fields, fingerprint, pictures, results, views
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.datasets import reader
@@ -30,6 +31,7 @@ from stages.lib.lidar import depth_image, pcd
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors import samples
+from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
 
 SEEDS = (0, 51)
@@ -206,6 +208,37 @@ def test_likely_label_errors_come_first(dataset: Any) -> None:
     assert len(doubt) == sum(value is not None and value > 0.5 for value in dataset.values("mistakenness"))
 
 
+@dataclass(frozen=True)
+class Recorded(CachedGroup):
+    """A group with conditions, as later versions of the cache have them."""
+
+    conditions: dict[str, str]
+
+
+def test_the_worst_value_of_each_condition(project: Project, tmp_path: Path) -> None:
+    """`late` is wrong in most groups of `RIGHT` with these places: 1, 3, 4 and 5 of seven."""
+    settings, manifest = params.load(), manifests.load(manifests.FOLDER)
+    found = results.read(settings, manifest)
+    is_wrong = found.is_wrong("late")
+    groups = [
+        Recorded(**vars(group), conditions={"weather": "fog" if wrong and i % 2 else "sun"})
+        for i, (group, wrong) in enumerate(zip(found.groups, is_wrong, strict=True))
+    ]
+    recorded = replace(found, groups=groups)
+    media = tmp_path / "media" / "one"
+    pictures.write(media, manifest, 1)
+    with reader.loaded(Path(settings.dataset.path)) as dataset:
+        given = fields.names(recorded, settings.dataset, dataset)
+        copied = dataset_copy.make(dataset, settings.dataset, media)
+        fields.write(copied, recorded, given)
+        views.save_views(copied, recorded, given, "late")
+        view = dataset.load_saved_view("Worst weather: fog")
+        expected = {group.group for group in groups if group.conditions["weather"] == "fog"}
+        assert expected and set(by_path(view, "id")) == expected
+        seeds = view.values("late_wrong_seeds")
+        assert seeds == sorted(seeds, reverse=True) and set(view.values("condition_weather")) == {"fog"}
+
+
 def test_evaluations_are_those_of_the_test_split(dataset: Any) -> None:
     names = params.load().model_names()
     assert set(dataset.list_evaluations()) == {f"eval_{name}" for name in names}
@@ -292,8 +325,6 @@ def test_nothing_is_built_again_unless_something_changed(
     path = predictions.FOLDER / "late.parquet"
     before = path.read_bytes()
     manifest = manifests.load(manifests.FOLDER)
-    from scripts.explore import fingerprint
-
     first = fingerprint.of_inputs(params.load())
     turned = [Predictions(p.seed, p.split, p.groups, -p.logits) for p in made_up("late", manifest)]
     predictions.write("late", turned)
@@ -335,7 +366,11 @@ def test_a_dataset_without_clouds_and_with_our_names(
         clouds = flat(dataset, "point_cloud")
         assert len(clouds) == 30 and sorted(clouds.values("split")) == sorted(f"mine {i}" for i in range(30))
         assert all(Path(path).is_file() for path in clouds.values("filepath"))
-        assert clouds.values("ground_truth.label") == flat(dataset).values("ground_truth.label")
+        labels = [
+            dict(zip(*flat(dataset, name).values(["group.id", "ground_truth.label"]), strict=True))
+            for name in ("point_cloud", "rgb")
+        ]
+        assert labels[0] == labels[1]
 
 
 def test_only_missing_pictures_are_written(tmp_path: Path, project: Project) -> None:
@@ -445,7 +480,11 @@ def test_a_port_in_use_is_one_line(project: Project) -> None:
 def test_a_full_disk_is_one_line_and_leaves_nothing(own: Project) -> None:
     """No file of this process may be larger than 300 bytes; the database's server is that of the tests."""
     options = as_user(own.folder)
-    options["env"] |= {"FIFTYONE_DATABASE_URI": os.environ["FIFTYONE_DATABASE_URI"], "PYTHONPATH": str(ROOT)}
+    options["env"] |= {
+        "FIFTYONE_DATABASE_URI": os.environ["FIFTYONE_DATABASE_URI"],
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",  # otherwise Python leaves compiled files that are cut off
+    }
     shutil.rmtree(own.path(".fiftyone/app"), ignore_errors=True)
     done = subprocess.run(
         [sys.executable, "-m", "scripts.explore", "--no-launch"],
