@@ -3,6 +3,7 @@
 # make repro      the whole pipeline on the dataset of params.yaml
 # make test       style, types and tests: minutes
 # make test-all   also the long tests: random kills, mutated files, all commands of the pages, benchmarks
+# make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion with ten seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; 66 minutes
 # make lint       style and types only
@@ -11,23 +12,26 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-TRACKERS := $(VENV)/.trackers
+EXTRAS := $(VENV)/.extras
 ACTIVATE := . $(VENV)/bin/activate
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
 # Compiles all packages installed so far, with the number of processes given after -j. The templates in some packages
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all notebook zoo lint setup checkout trackers
+.PHONY: repro test test-all app notebook zoo lint setup checkout extras
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
 
-test: lint trackers
+test: lint extras
 	$(ACTIVATE) && python -m pytest $(PYTEST_ARGS)
 
-test-all: lint trackers
+test-all: lint extras
 	$(ACTIVATE) && python -m pytest --sweeps $(PYTEST_ARGS)
+
+app: setup
+	$(ACTIVATE) && exec python -m scripts.explore $(if $(PORT),--port $(PORT)) $(if $(ADDRESS),--address $(ADDRESS))
 
 notebook: setup
 	$(ACTIVATE) && python -m scripts.preset_runs notebook "$(DATASET)" $(SET)
@@ -66,8 +70,9 @@ $(READY): requirements.txt | checkout
 	@touch $@
 
 # Optional packages, which only the tests need here: without a network their tests are skipped, and say so.
-trackers: setup $(TRACKERS)
+extras: setup $(EXTRAS)
 
-$(TRACKERS): requirements-track.txt $(READY)
-	@echo "installing W&B, MLflow and TensorBoard for their tests"
-	@$(PIP) -r requirements-track.txt && touch $@ || echo "warning: the tests of these trackers are skipped"
+$(EXTRAS): requirements-track.txt requirements-deploy.txt $(READY)
+	@echo "installing the trackers and ONNX for their tests"
+	@$(PIP) -r requirements-track.txt -r requirements-deploy.txt && touch $@ || \
+		echo "warning: the tests of trackers and ONNX are skipped"

@@ -151,6 +151,8 @@ NEED_THE_TINY_RUN = [
     "test_pages",
     "test_sensor_use",
     "test_benchmarks",
+    "test_explore",
+    "test_app",
     "test_synthesize",
     "test_ingest",
     "test_overview",

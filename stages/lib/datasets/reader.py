@@ -300,18 +300,31 @@ def loaded(folder: Path) -> Iterator[Any]:
     Raises:
         UserError: when FiftyOne cannot load it.
     """
+    dataset = imported(folder)
+    try:
+        yield dataset
+    finally:
+        dataset.delete()
+
+
+def imported(folder: Path, name: str | None = None) -> Any:
+    """Imports a FiftyOneDataset folder into the database, and returns its `fo.Dataset`.
+
+    Args:
+        name: of the dataset in the database; by default FiftyOne chooses one.
+
+    Raises:
+        UserError: when FiftyOne cannot load it.
+    """
     fo = database.connect()
     try:
         with console.timed(f"importing {folder} into FiftyOne"):
-            dataset = fo.Dataset.from_dir(
+            return fo.Dataset.from_dir(
                 dataset_dir=str(folder),
                 dataset_type=fo.types.FiftyOneDataset,
+                name=name,
                 progress=console.is_interactive(),
             )
     except Exception as error:  # FiftyOne passes on the errors of many parsers
         folders.require_json(folder)
         raise UserError(f"{folder}: FiftyOne cannot load this folder: {first_line(error)}") from None
-    try:
-        yield dataset
-    finally:
-        dataset.delete()
