@@ -30,7 +30,7 @@ from stages.lib.params import Params
 from stages.lib.report import format, tables
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
-from stages.lib.tensors.manifest import Condition, Manifest
+from stages.lib.tensors.manifest import Condition, Manifest, NearCopy
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -425,6 +425,54 @@ def test_returns_that_were_lost_are_in_a_table() -> None:
     *_, row = tables.returns(replace(manifest, returns={"train": losses.counts()})).splitlines()
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["train", "2,000", "70.0%", "25.0%", "0.0%", "5.0%", "0.1%"]
+
+
+def test_near_copies_and_doubtful_labels_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two flipped labels of the test split, which all models are sure of, and two near copies."""
+    honest, flipped = logits, ("test-3-0", "test-5-1")
+
+    def sure(results: Results, name: str, groups: list[CachedGroup], *others: Any) -> np.ndarray:
+        right = [
+            replace(group, label=1 - group.label) if group.group in flipped else group for group in groups
+        ]
+        return (5 if name in results.strengths else 1) * honest(results, name, right, *others)
+
+    def with_copies(results: Results, groups: dict[str, list[CachedGroup]]) -> Manifest:
+        copies = [
+            NearCopy("test|1", "test", "train-1-0", "train", 0.0123, 0.0456),
+            NearCopy("validation-1-0", "validation", "train-1-0", "train", 0.02, None),
+        ]
+        counts = {"test": {"train": 1}, "validation": {"train": 150}}
+        return replace(made(results, groups), near_copies=copies, near_copy_counts=counts)
+
+    made = manifest_of
+    monkeypatch.setitem(globals(), "logits", sure)
+    monkeypatch.setitem(globals(), "manifest_of", with_copies)
+    strengths = dict.fromkeys(CONCATENATION_WINS, 6.0)
+    text = render(Results(strengths, num_seeds=2), tmp_path, monkeypatch)
+    assert "2 labels of the validation and test splits may be wrong" in text
+    counted = (
+        "1 test group with a near copy in the train split; 150 validation groups with a near copy in the"
+    )
+    assert counted in text
+    details = Path("reports/details.md").read_text()
+    assert counted in details and "(figures/near_copies.png)" in details
+    assert r"| test\|1 " in details and "| 0.012 " in details and "| 0.046 " in details
+    section = details.split("## Doubtful labels")[1].split("\n## ")[0]
+    assert "Test: 12 of 12 nets are right often enough to judge; they doubt 2 labels." in section
+    rows = [line for line in section.splitlines() if line.startswith("| test-")]
+    assert {row.split("|")[1].strip() for row in rows} == set(
+        flipped
+    ) and "(figures/label_errors.png)" in section
+    assert all("12 of 12" in row and "suspicion" in section for row in rows)
+
+
+def test_nets_that_learned_nothing_judge_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = render(Results(dict.fromkeys(CONCATENATION_WINS, 0.0), num_seeds=2), tmp_path, monkeypatch)
+    assert "may be wrong" not in text
+    details = Path("reports/details.md").read_text()
+    assert "no label was judged, because none of 12 nets is right often enough" in details
+    assert "label_errors.png" not in details and "near_copies.png" not in details
 
 
 NO_GROUPS: dict[str, dict[str, int]] = {"validation": {"none": 0}, "test": {"none": 0}}
