@@ -145,7 +145,7 @@ def test_sensors_fail_independently() -> None:
     for _ in range(600):
         shown, camera_failures = rendering.degrade_image(image, rng, spec.rgb)
         dark.append(shown[..., :3].max() < 60)
-        assert camera_failures == ["dark"] * dark[-1]
+        assert camera_failures == (["dark"] if dark[-1] else [])
         degraded, lidar_failures = rendering.degrade_ranges(range_m, rng, spec.lidar)
         weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(range_m).sum())
         assert weak[-1] == bool({"sparse", "partial"} & set(lidar_failures))
