@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,6 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_notebooks_balance_is_one_override_away() -> None:
-    from dataclasses import replace
-
     spec = replace(params.load().synthetic, groups=1076, class_balance="1009:67")
     labels = [label for scene in synthetic.plan(spec) for label in scene.labels]
     assert (labels.count("cubes"), labels.count("spheres")) == (1009, 67)
@@ -146,7 +145,7 @@ def test_sensors_fail_independently() -> None:
     for _ in range(600):
         shown, camera_failures = rendering.degrade_image(image, rng, spec.rgb)
         dark.append(shown[..., :3].max() < 60)
-        assert camera_failures == ["dark"] * dark[-1]
+        assert camera_failures == (["dark"] if dark[-1] else [])
         degraded, lidar_failures = rendering.degrade_ranges(range_m, rng, spec.lidar)
         weak.append(np.isfinite(degraded).sum() < 0.5 * np.isfinite(range_m).sum())
         assert weak[-1] == bool({"sparse", "partial"} & set(lidar_failures))
@@ -155,6 +154,33 @@ def test_sensors_fail_independently() -> None:
     expected = 1 - (1 - spec.lidar.sparse_probability) * (1 - spec.lidar.partial_probability)
     assert weak.mean() == pytest.approx(expected, abs=0.06)
     assert (dark & weak).mean() == pytest.approx(dark.mean() * weak.mean(), abs=0.03)
+
+
+def test_states_say_what_failed() -> None:
+    """Each sensor always fails in one way, then in two, then never."""
+    spec = replace(params.load().synthetic, groups=12)
+    never = {"sparse_probability": 0.0, "blur_probability": 0.0, "partial_probability": 0.0}
+    for expected, dark, crescent, often in (
+        (("dark", "sparse"), 1.0, 0.0, {"sparse_probability": 1.0}),
+        (("crescent", "blurred"), 0.0, 1.0, {"blur_probability": 1.0}),
+        (
+            ("several failures", "several failures"),
+            1.0,
+            1.0,
+            {"blur_probability": 1.0, "partial_probability": 1.0},
+        ),
+        (("normal", "normal"), 0.0, 0.0, {}),
+    ):
+        changed = replace(
+            spec,
+            crescent_probability=crescent,
+            rgb=replace(spec.rgb, dark_probability=dark),
+            lidar=replace(spec.lidar, **(never | often)),
+        )
+        (first, second), *_ = rendering.render(synthetic.plan(changed)[:1], changed, 16)
+        assert (first.fields["camera_state"], first.fields["lidar_state"]) == expected
+        assert first.fields["distance_m"] == second.fields["distance_m"]
+        assert spec.distance_m[0] <= first.fields["distance_m"] <= spec.distance_m[1]
 
 
 def test_metrics_of_the_committed_run() -> None:

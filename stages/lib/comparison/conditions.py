@@ -59,6 +59,8 @@ def compare(
             labels, scenes = judged.labels[members], _renumbered(judged.scenes[members])
             absent = np.setdiff1d(judged.labels, labels)
             withheld = _why_withheld(labels, scenes, absent, manifest.classes)
+            # The bootstrap has no good interval for a handful of samples.
+            confidence = report.confidence if withheld is None else None
             if withheld is None:
                 for name in dict.fromkeys(itertools.chain.from_iterable(pairs)):
                     decided = decisions[name][:, members]
@@ -71,9 +73,7 @@ def compare(
                     num_groups=len(labels),
                     num_scenes=int(scenes.max()) + 1,
                     withheld=withheld,
-                    accuracies=(
-                        {} if len(absent) else _accuracies(judged, decisions, members, report.confidence)
-                    ),
+                    accuracies={} if len(absent) else _accuracies(judged, decisions, members, confidence),
                     gains={},
                 )
             )
@@ -106,9 +106,13 @@ def _accuracies(
     judged: ResampledSplit,
     decisions: dict[str, Int[np.ndarray, "S N"]],
     members: Bool[np.ndarray, "N"],
-    confidence: float,
+    confidence: float | None,
 ) -> dict[str, Interval]:
-    """Balanced accuracy of each model on some of the samples, mean over seeds, with other seeds and scenes."""
+    """Balanced accuracy of each model on some of the samples, mean over seeds, with other seeds and scenes.
+
+    Args:
+        confidence: None for no bounds.
+    """
     labels, scenes = judged.labels[members], _renumbered(judged.scenes[members])
     # The draws of the whole split: how many of these scenes a draw holds is random, too.
     drawn = judged.draws.scenes[:_DRAWS, np.unique(judged.scenes[members])]
@@ -121,7 +125,10 @@ def _accuracies(
         counts = [metrics.confusion_of(row, labels, num_classes) for row in decided[:, members]]
         recalls = np.stack([metrics.recalls(count) for count in counts])
         accuracies = Accuracies(np.nanmean(recalls, axis=1), own, recalls)
-        found[name] = intervals.interval_of_accuracy(accuracies, labels, scenes, draws, confidence)
+        if confidence is None:
+            found[name] = Interval(float(accuracies.measured.mean()), None, None)
+        else:
+            found[name] = intervals.interval_of_accuracy(accuracies, labels, scenes, draws, confidence)
     return found
 
 

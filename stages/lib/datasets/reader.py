@@ -157,6 +157,7 @@ class GroupReader:
         self._report_doubts(len(groups))
         if num_untagged:
             self._report_untagged(list(groups.values()), num_untagged, sorted(untagged))
+        self._conditions.report_doubts(self._checks, (settings.rgb.slice, settings.lidar.slice))
         # FiftyOne's order depends on its database; the order of the keys is always the same.
         return [groups[key] for key in sorted(groups)]
 
@@ -173,7 +174,6 @@ class GroupReader:
                 f"{self._num_external:,} media files lie outside the dataset's folder, where DVC does not see a "
                 "change: run dvc repro --force export after one"
             )
-        self._conditions.report_doubts(self._checks, (settings.rgb.slice, settings.lidar.slice))
 
     def _report_untagged(self, groups: list[DatasetGroup], count: int, tags: list[str]) -> None:
         """Warns of groups without the tag of a split; raises UserError if there is no test split without them."""
