@@ -73,7 +73,7 @@ def test_own_test_split_gives_the_evaluations_numbers(model: str, run: Predict, 
     expected = np.exp(metrics.log_probabilities(logits / temperature))
     stored = np.stack([column(rows, f"p_{name}") for name in classes], axis=1)
     np.testing.assert_allclose(stored, expected, rtol=1e-14, atol=0)
-    assert column(rows, "p_std_cubes") == [None] * len(rows) and set(column(rows, "missing")) == {""}
+    assert column(rows, "spread_cubes") == [None] * len(rows) and set(column(rows, "missing")) == {""}
 
     written = json.loads((tmp_path / "out.metrics.json").read_text())
     measured = written["metrics"]["each_seed"]
@@ -93,7 +93,7 @@ def test_several_seeds(run: Predict, tmp_path: Path, capsys: pytest.CaptureFixtu
     for place, row in enumerate(rows):
         values = [part[place]["p_cubes"] for part in single]
         assert row["p_cubes"] == pytest.approx(np.mean(values), abs=1e-12)
-        assert row["p_std_cubes"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+        assert row["spread_cubes"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
         assert row["predicted"] == max(("cubes", "spheres"), key=lambda name: row[f"p_{name}"])
     run("concatenation", DATASET, "--tag", "test", "--seeds", "0", "51")
     written = json.loads((tmp_path / "out.metrics.json").read_text())["metrics"]
@@ -166,7 +166,7 @@ def test_unlabelled_groups(run: Predict, tmp_path: Path, capsys: pytest.CaptureF
     assert list(rows[0]) == [
         "group",
         "predicted",
-        *(f"{prefix}_{name}" for prefix in ("p", "p_std") for name in ("cubes", "spheres")),
+        *(f"{prefix}_{name}" for prefix in ("p", "spread") for name in ("cubes", "spheres")),
         "missing",
     ]
     assert column(rows, "missing") == ["", "", "", "", "lidar", ""]

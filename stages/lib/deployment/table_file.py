@@ -27,7 +27,7 @@ class PredictionFile:
     def __init__(self, path: Path, classes: list[str], *, has_scenes: bool, has_labels: bool) -> None:
         self._classes, self._has_scenes, self._has_labels = classes, has_scenes, has_labels
         texts = ["group", *["scene"] * has_scenes, *["label"] * has_labels, "predicted"]
-        numbers = [f"{prefix}_{name}" for prefix in ("p", "p_std") for name in classes]
+        numbers = [f"{prefix}_{name}" for prefix in ("p", "spread") for name in classes]
         self._schema = pa.schema(
             [
                 *((name, pa.string()) for name in texts),
@@ -76,7 +76,7 @@ class PredictionFile:
         for place, name in enumerate(self._classes):
             several = len(probabilities) > 1
             spread = probabilities[:, :, place].std(axis=0, ddof=1) if several else [None] * len(groups)
-            columns[f"p_std_{name}"] = spread
+            columns[f"spread_{name}"] = spread
         columns["missing"] = [
             " ".join(sensor for sensor, rows in predicted.missing.items() if rows[place])
             for place in range(len(groups))

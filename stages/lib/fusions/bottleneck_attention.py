@@ -41,7 +41,7 @@ class BottleneckAttention(IntermediateFusion):
     ) -> Float[Tensor, "B C H W"]:
         height, width = rgb.shape[2:]
         of_rgb, of_lidar = to_tokens(rgb), to_tokens(lidar)
-        shared = self.bottlenecks.to(of_rgb).expand(len(rgb), -1, -1)
+        shared = self.bottlenecks.to(of_rgb).expand(rgb.shape[0], -1, -1)
         num_places = height * width
         for rgb_layer, lidar_layer in zip(self.rgb_layers, self.lidar_layers, strict=True):
             seen_by_rgb = rgb_layer(torch.cat([of_rgb, shared], dim=1))
