@@ -5,10 +5,7 @@ The head follows the Hugging Face Hub's metadata (`model-index`).
 
 from __future__ import annotations
 
-import io
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from stages.lib import fusions
 from stages.lib.comparison.results import FAILURES, Comparison, FailureCurve, ModelResult
@@ -42,7 +39,7 @@ def context(row: Model, compared: Comparison, manifest: Manifest) -> dict[str, A
         else format.architecture(row.name, result.kind),
         "operator": fusions.describe(row.name) if result.kind != "unimodal" else None,
         "inputs": _inputs(manifest),
-        "head": head(row, compared, manifest),
+        "hub_metrics": _hub_metrics(result, compared.split),
         "metrics_table": _metrics(result, compared),
         "failures_table": _failures(result),
         "robustness": [
@@ -53,43 +50,14 @@ def context(row: Model, compared: Comparison, manifest: Manifest) -> dict[str, A
     }
 
 
-def head(row: Model, compared: Comparison, manifest: Manifest) -> str:
-    """The card's metadata as YAML, without the lines that enclose it."""
-    means = {
-        key: mean for key in _METRICS if (mean := row.result.metrics[compared.split][key].mean) is not None
-    }
-    metadata = {
-        "library_name": "pytorch",
-        "pipeline_tag": "image-classification",
-        "tags": ["sensor-fusion", "lidar", "rgb", row.result.kind],
-        "metrics": [_METRICS[key][1] for key in means],
-        "model-index": [
-            {
-                "name": row.name,
-                "results": [
-                    {
-                        "task": {"type": "image-classification", "name": "RGB and LiDAR classification"},
-                        "dataset": {
-                            "type": "custom",
-                            "name": manifest.source,
-                            "split": compared.split,
-                            "revision": manifest.digest,
-                        },
-                        "metrics": [
-                            {"type": _METRICS[key][1], "name": _METRICS[key][0], "value": round(mean, 4)}
-                            for key, mean in means.items()
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    writer = YAML()
-    writer.default_flow_style = False
-    writer.width = 10_000  # one line for each text
-    text = io.StringIO()
-    writer.dump(metadata, text)
-    return text.getvalue().rstrip("\n")
+def _hub_metrics(result: ModelResult, split: str) -> list[dict[str, Any]]:
+    """The metrics that are defined, as the head lists them: type, name and value."""
+    found = []
+    for key, (title, identifier) in _METRICS.items():
+        mean = result.metrics[split][key].mean
+        if mean is not None:
+            found.append({"type": identifier, "name": title, "value": round(mean, 4)})
+    return found
 
 
 def _inputs(manifest: Manifest) -> str:
