@@ -17,6 +17,7 @@ from support.architectures import SEVEN_CLASSES
 from support.manifest import made_up_manifest
 from support.processes import start
 from support.project import Project
+from torch import nn
 
 from scripts import export_onnx
 from stages.lib import fusions
@@ -60,12 +61,20 @@ def measurements(channels: int, count: int) -> tuple[torch.Tensor, torch.Tensor]
     return torch.from_numpy(rgb), torch.from_numpy(xyza)
 
 
-def write_and_compare(path: Path, name: str, *, num_classes: int, channels: int, orientation: str) -> None:
-    """Writes untrained networks of two seeds, and compares them in batches of several sizes."""
+def write_and_compare(
+    path: Path,
+    name: str,
+    *,
+    num_classes: int,
+    channels: int,
+    orientation: str,
+    temperatures: tuple[float, ...],
+) -> None:
+    """Writes untrained networks, one for each temperature, and compares them in batches of several sizes."""
     sizes = replace(SEVEN_CLASSES, rgb_channels=channels, num_logits=1 if num_classes == 2 else num_classes)
     torch.manual_seed(0)
-    nets = [networks.build(name, sizes).eval() for _ in range(2)]
-    model = DeployedModel(nets, manifest_of(num_classes, channels, orientation), [0.05, 2.0]).eval()
+    nets = [networks.build(name, sizes).eval() for _ in temperatures]
+    model = DeployedModel(nets, manifest_of(num_classes, channels, orientation), temperatures).eval()
     onnx_file.write(path, model, *measurements(channels, 2), {"classes": list(CLASSES[:num_classes])})
     session = onnx_file.Session(path)
     for count in (1, 2, 7):
@@ -81,7 +90,14 @@ def write_and_compare(path: Path, name: str, *, num_classes: int, channels: int,
 @needs_onnx
 @pytest.mark.parametrize("name", QUICK)
 def test_onnx_runtime_computes_what_pytorch_computes(name: str, tmp_path: Path) -> None:
-    write_and_compare(tmp_path / "net.onnx", name, num_classes=2, channels=4, orientation="rotate-90")
+    write_and_compare(
+        tmp_path / "net.onnx",
+        name,
+        num_classes=2,
+        channels=4,
+        orientation="rotate-90",
+        temperatures=(0.05, 2.0),
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"], "weights lie in another file"
 
 
@@ -89,7 +105,14 @@ def test_onnx_runtime_computes_what_pytorch_computes(name: str, tmp_path: Path) 
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_every_fusion(name: str, tmp_path: Path) -> None:
-    write_and_compare(tmp_path / "net.onnx", name, num_classes=7, channels=3, orientation="anti-transpose")
+    write_and_compare(
+        tmp_path / "net.onnx",
+        name,
+        num_classes=7,
+        channels=3,
+        orientation="anti-transpose",
+        temperatures=(0.05,),
+    )
 
 
 @needs_onnx
@@ -101,6 +124,19 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
     other = DeployedModel(nets, manifest_of(2, 3, "flip-rows"), [0.05]).eval()
     with pytest.raises(UserError, match=r"differ by .* in a batch of 7"):
         onnx_file.difference(session, other, *measurements(3, 7))
+
+
+class FixedBatch(nn.Module):
+    def forward(self, rgb: torch.Tensor, lidar: torch.Tensor) -> torch.Tensor:
+        return lidar.mean(dim=(1, 2, 3))[:, None] + torch.zeros(1, 7).expand(len(rgb), -1)
+
+
+@needs_onnx
+def test_a_graph_with_a_fixed_batch_size_is_refused(tmp_path: Path) -> None:
+    model = DeployedModel([FixedBatch()], manifest_of(7, 3, "as-is"), [1.0]).eval()
+    with pytest.raises(UserError, match=r"fixes the size of a batch; .* x\.shape\[0\]"):
+        onnx_file.write(tmp_path / "net.onnx", model, *measurements(3, 2), {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

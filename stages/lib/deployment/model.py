@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from stages.lib.core.names import SENSORS
 from stages.lib.lidar import geometry
-from stages.lib.models.networks import FusionNet
 from stages.lib.tensors import split
 from stages.lib.tensors.manifest import Manifest
 
@@ -44,7 +43,7 @@ class DeployedModel(nn.Module):
     log_shares: Float[Tensor, "K"]
 
     def __init__(
-        self, networks: Sequence[FusionNet], manifest: Manifest, temperatures: Sequence[float]
+        self, networks: Sequence[nn.Module], manifest: Manifest, temperatures: Sequence[float]
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from stages.lib.core.errors import UserError
+from stages.lib.core.errors import UserError, first_line
 from stages.lib.deployment.model import DeployedModel
 from stages.lib.models import devices
 
@@ -56,7 +56,7 @@ def write(
         facts: metadata: JSON values by key.
 
     Raises:
-        UserError: when the weights are too large for one file.
+        UserError: when the weights are too large for one file, or when the network cannot be translated.
     """
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if size > _LIMIT_BYTES:
@@ -80,9 +80,15 @@ def write(
                 dynamic_shapes=({0: batch}, {0: batch}),
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError as error:
+        raise UserError(f"PyTorch cannot translate this network to ONNX: {first_line(error)}") from None
     finally:
         log.setLevel(level)
     assert program is not None
+    if any(isinstance(given.shape[0], int) for given in program.model.graph.inputs if given.shape):
+        raise UserError(
+            "the network's graph fixes the size of a batch; in its fusion, write x.shape[0] instead of len(x)"
+        )
     program.model.metadata_props.update({key: json.dumps(value) for key, value in facts.items()})
     program.save(path, external_data=False)
 

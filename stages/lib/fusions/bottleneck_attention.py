@@ -41,6 +41,7 @@ class BottleneckAttention(IntermediateFusion):
     ) -> Float[Tensor, "B C H W"]:
         height, width = rgb.shape[2:]
         of_rgb, of_lidar = to_tokens(rgb), to_tokens(lidar)
+        # Not len(rgb), a plain number, which an exported graph would keep for good.
         shared = self.bottlenecks.to(of_rgb).expand(rgb.shape[0], -1, -1)
         num_places = height * width
         for rgb_layer, lidar_layer in zip(self.rgb_layers, self.lidar_layers, strict=True):
