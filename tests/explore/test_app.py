@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 from support import browser
-from support.processes import family, start
+from support.processes import end, family, start
 from support.project import Project, as_user, clone_of
 
 VIEWS = [
@@ -123,6 +124,17 @@ def test_second_start_imports_nothing_and_a_third_is_refused(app: App, project: 
     done = subprocess.run(command, timeout=120, **options)
     expected = f"error: the App is open already: {app.url}, process {app.process.pid}; close it first\n"
     assert (done.returncode, done.stdout) == (1, expected)
+
+
+def test_a_killed_app_has_lost_nothing(project: Project) -> None:
+    """Right after the dataset was built anew."""
+    shutil.rmtree(project.path(".fiftyone/app/database"), ignore_errors=True)
+    end(App(project, free_port()).process)
+    running = App(project, free_port())
+    assert not any("importing" in line for line in running.lines)
+    found = ask(running, '{dataset(name: "fusion-comparison") {estimatedSampleCount}}')["dataset"]
+    assert found["estimatedSampleCount"] == 40 * 4
+    running.end()
 
 
 def test_browser_shows_views_and_samples(app: App, tmp_path: Path) -> None:
