@@ -143,6 +143,8 @@ def test_browser_shows_views_and_samples(app: App, tmp_path: Path) -> None:
     with browser.opened(app.url, tmp_path / "profile") as page:
         page.wait_for("!!document.querySelector('[data-cy=looker]')")
         assert "mistakenness" in page.text
+        page.click_text("Dismiss")  # an advertisement, which takes the first click
+        page.wait_for("!document.body.innerText.includes('Accelerate your workflow')")
         page.click("[data-cy=saved-views-selection]")
         for name in VIEWS:
             page.wait_for_text(name)
