@@ -46,6 +46,7 @@ def build(name: str, settings: Params, manifest: Manifest, current: str, media: 
         dataset.persistent = True
         dataset.name = name
         dataset.save()
+        _write_to_disk(dataset)
         return dataset
     except BaseException as error:
         with suppress(Exception):  # the server may have ended; then the next start removes it
@@ -53,6 +54,12 @@ def build(name: str, settings: Params, manifest: Manifest, current: str, media: 
         if isinstance(error, PyMongoError):  # such as of a full disk
             raise UserError(f"the database failed: {first_line(error)}; is the disk full?") from None
         raise
+
+
+def _write_to_disk(dataset: Any) -> None:
+    """Makes the server write all it has: after a kill, it would count no samples, and the App would show none."""
+    with suppress(PyMongoError):  # a server of the user's may forbid it
+        dataset._sample_collection.database.client.admin.command("fsync")
 
 
 def remove(name: str) -> None:

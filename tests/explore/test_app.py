@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 from support import browser
-from support.processes import family, start
+from support.processes import end, family, start
 from support.project import Project, as_user, clone_of
 
 VIEWS = [
@@ -58,7 +59,9 @@ class App:
     def end(self) -> None:
         """Ends it by Ctrl-C and waits until nothing of it runs any more."""
         members = family(self.process)
-        assert len(members) == 3, "the command, the database and the App's server"
+        commands = [" ".join(member.cmdline()) for member in members]
+        for part in ("scripts.explore", "mongod", "fiftyone.server.main"):
+            assert any(part in command for command in commands), commands
         self.process.send_signal(signal.SIGINT)
         output, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0 and "Traceback" not in output, output
@@ -123,12 +126,25 @@ def test_second_start_imports_nothing_and_a_third_is_refused(app: App, project: 
     assert (done.returncode, done.stdout) == (1, expected)
 
 
+def test_a_killed_app_has_lost_nothing(project: Project) -> None:
+    """Right after the dataset was built anew."""
+    shutil.rmtree(project.path(".fiftyone/app/database"), ignore_errors=True)
+    end(App(project, free_port()).process)
+    running = App(project, free_port())
+    assert not any("importing" in line for line in running.lines)
+    found = ask(running, '{dataset(name: "fusion-comparison") {estimatedSampleCount}}')["dataset"]
+    assert found["estimatedSampleCount"] == 40 * 4
+    running.end()
+
+
 def test_browser_shows_views_and_samples(app: App, tmp_path: Path) -> None:
     if browser.CHROMIUM is None:
         pytest.skip("no Chromium on the PATH; Debian has it: apt-get install chromium")
     with browser.opened(app.url, tmp_path / "profile") as page:
         page.wait_for("!!document.querySelector('[data-cy=looker]')")
         assert "mistakenness" in page.text
+        page.click_text("Dismiss")  # an advertisement, which takes the first click
+        page.wait_for("!document.body.innerText.includes('Accelerate your workflow')")
         page.click("[data-cy=saved-views-selection]")
         for name in VIEWS:
             page.wait_for_text(name)

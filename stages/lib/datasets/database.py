@@ -181,7 +181,7 @@ def _find_server() -> str | None:
 
 
 def end_with_parent() -> None:
-    """Runs in a new process before its program starts: makes the kernel end it when its parent ends, even if the parent is killed."""
+    """Runs in a new process before its program starts: the kernel ends it with its parent, even if that is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
