@@ -13,7 +13,7 @@ import numpy as np
 from bson import Binary, ObjectId
 from jaxtyping import Float
 
-from scripts.explore import dataset_copy, results
+from scripts.explore import dataset_copy
 from scripts.explore.dataset_copy import Copy
 from scripts.explore.results import Results
 from stages.lib.datasets import database
@@ -101,7 +101,7 @@ def _add_to_schema(dataset: Any, found: Results, given: FieldNames) -> None:
 
 def _facts(group: CachedGroup, given: FieldNames) -> dict[str, Any]:
     """What is known of every group, by field."""
-    conditions = results.conditions_of(group)
+    conditions = group.conditions
     return {
         given.split: group.split,
         **({given.scene: group.scene} if given.writes_scene else {}),

@@ -6,14 +6,13 @@ N = groups of the validation and test splits;  K = logits, at least two;  S = se
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from stages.lib.comparison import calibration
+from stages.lib.comparison import calibration, label_errors
 from stages.lib.core.errors import UserError
 from stages.lib.evaluation import metrics, predictions
 from stages.lib.evaluation.predictions import SplitPredictions
@@ -72,14 +71,9 @@ class Results:
     @property
     def conditions(self) -> dict[str, list[str | None]]:
         """By condition, its value for each group; empty where the dataset has no conditions."""
-        by_group = [conditions_of(group) for group in self.groups]
+        by_group = [group.conditions for group in self.groups]
         names = dict.fromkeys(name for conditions in by_group for name in conditions)
         return {name: [conditions.get(name) for conditions in by_group] for name in names}
-
-
-def conditions_of(group: CachedGroup) -> dict[str, str]:
-    """The conditions under which a group was recorded, such as the weather; none in older caches."""
-    return getattr(group, "conditions", {})
 
 
 def read(settings: Params, manifest: Manifest) -> Results:
@@ -114,24 +108,10 @@ def read(settings: Params, manifest: Manifest) -> Results:
         seeds=read_by_model[names[0]][splits[0]].seeds,
         fusions=settings.fusion_names(),
         models=models,
-        mistakenness=mistakenness(probabilities, np.array([group.label for group in all_groups])),
+        mistakenness=label_errors.mistakenness(
+            np.mean(probabilities, axis=0), np.array([group.label for group in all_groups])
+        ),
     )
-
-
-def mistakenness(
-    probabilities: Sequence[Float[np.ndarray, "N K"]], labels: Int[np.ndarray, "N"]
-) -> Float[np.ndarray, "N"]:
-    """How much the models together prefer another class: 0 if they are sure of the label, 1 if of another class.
-
-    Args:
-        probabilities: of each model, the mean over its seeds.
-    """
-    mean = np.mean(probabilities, axis=0)
-    rows = np.arange(len(labels))
-    of_label = mean[rows, labels]
-    others = mean.copy()
-    others[rows, labels] = -np.inf
-    return (1 + others.max(axis=1) - of_label) / 2
 
 
 def _model_results(

@@ -169,13 +169,6 @@ def test_how_many_fusions_err(dataset: Any) -> None:
             assert found[group.group] == (wrong, 0 < wrong < len(FUSIONS), split)
 
 
-def test_mistakenness_by_hand() -> None:
-    one = np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3]])
-    other = np.array([[0.7, 0.2, 0.1], [0.0, 0.1, 0.9]])
-    found = results.mistakenness([one, other], np.array([0, 1]))
-    assert found == pytest.approx([(1 + 0.15 - 0.8) / 2, (1 + 0.6 - 0.3) / 2])
-
-
 VIEWS = {
     "All fusions wrong": lambda right: not set(FUSIONS) & right,
     "Fusions disagree": lambda right: 0 < len(set(FUSIONS) & right) < len(FUSIONS),
