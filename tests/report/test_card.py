@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +35,10 @@ def test_head_has_what_hubs_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "## Data",
             "## Results",
             "## When a sensor fails",
+            "## By condition",
             "## Calibration",
             "## Limits",
+            "## Use",
         ]
 
 
@@ -56,11 +57,13 @@ def test_names_of_users_do_not_break_the_head(tmp_path: Path, monkeypatch: pytes
     assert r"- Classes: no, a: b, x\|y." in text
 
 
-def test_failed_seeds_and_single_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(CONCATENATION_WINS, num_seeds=4, diverged=("addition", 2))
     render(results, tmp_path, monkeypatch)
     assert "**Seeds that failed to learn: 2.**" in parse("addition")[1]
     assert "failed to learn" not in parse("late")[1]
-    (tmp_path / "one").mkdir()
-    render(replace(results, num_seeds=1, diverged=("", 0)), tmp_path / "one", monkeypatch)
+
+
+def test_a_single_seed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render(Results(CONCATENATION_WINS, num_seeds=1), tmp_path, monkeypatch)
     assert "With 1 seed, nothing can be claimed" in parse("late")[1]

@@ -10,7 +10,7 @@ from typing import Any
 from stages.lib import fusions
 from stages.lib.comparison.results import FAILURES, Comparison, FailureCurve, ModelResult
 from stages.lib.core.names import TITLES
-from stages.lib.report import format, tables
+from stages.lib.report import format, gains, tables
 from stages.lib.report.tables import Column, Model
 from stages.lib.tensors.manifest import Manifest
 
@@ -41,7 +41,8 @@ def context(row: Model, compared: Comparison, manifest: Manifest) -> dict[str, A
         "inputs": _inputs(manifest),
         "hub_metrics": _hub_metrics(result, compared.split),
         "metrics_table": _metrics(result, compared),
-        "failures_table": _failures(result),
+        "failures_table": _failures(row),
+        "conditions_table": _conditions(row.name, compared),
         "robustness": [
             (TITLES[sensor], format.share(kept.mean, kept.low, kept.high))
             for sensor, kept in result.robustness.items()
@@ -82,16 +83,33 @@ def _metrics(result: ModelResult, compared: Comparison) -> str:
     )
 
 
-def _failures(result: ModelResult) -> str:
-    def column(place: int, rate: float) -> Column[str]:
-        return Column(f"{rate:.0%}", lambda case: _accuracy(result.failures[case], place))
+def _failures(row: Model) -> str:
+    failures = row.result.failures
+    if row.result.kind == "unimodal":  # the other sensor's failures do not change it
+        failures = {row.name: failures[row.name]}
 
-    rates = next(iter(result.failures.values())).rates
+    def column(place: int, rate: float) -> Column[str]:
+        return Column(f"{rate:.0%}", lambda case: _accuracy(failures[case], place))
+
+    rates = next(iter(failures.values())).rates
     case = Column[str]("Share of samples", lambda case: FAILURES[case][0].upper() + FAILURES[case][1:])
-    return tables.markdown(
-        result.failures, [case, *(column(place, rate) for place, rate in enumerate(rates))]
-    )
+    return tables.markdown(failures, [case, *(column(place, rate) for place, rate in enumerate(rates))])
 
 
 def _accuracy(curve: FailureCurve, place: int) -> str:
     return format.share(curve.accuracies[place], curve.low[place], curve.high[place])
+
+
+def _conditions(name: str, compared: Comparison) -> str:
+    """Empty where the dataset has no conditions with enough data."""
+    found = [(part, part.accuracies[name]) for part in compared.conditions if name in part.accuracies]
+    if not found:
+        return ""
+    return tables.markdown(
+        found,
+        [
+            Column("Condition", lambda pair: gains.named(pair[0])),
+            Column("Groups", lambda pair: f"{pair[0].num_groups:,}"),
+            Column("Balanced accuracy", lambda pair: format.share(pair[1].mean, pair[1].low, pair[1].high)),
+        ],
+    )
