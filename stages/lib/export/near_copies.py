@@ -47,7 +47,7 @@ _FAINT = 0.02  # standard deviation of a thumbnail's brightness; a picture of le
 # How much a difference in colour (as shares of red, green and blue) and in range (as logarithm) counts.
 _COLOR_WEIGHT, _RANGE_WEIGHT = 2.0, 8.0
 _CANDIDATES = 4  # of each group, which are compared after shifting
-_CANDIDATE_LIMIT = 0.5  # of their distance before
+_CANDIDATE_LIMIT = 0.3  # of their distance before
 _TOGETHER = 128  # groups in a block of the matrix products
 # The splits that are compared, each with the ones after it.
 _PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
