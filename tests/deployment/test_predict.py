@@ -250,7 +250,9 @@ def test_parts_that_do_not_belong_together(
     pq.write_table(others, path)
     with pytest.raises(UserError, match=r"late\.parquet: predictions of another dataset than data/tensors"):
         predict.main(arguments)
-    logits = table.set_column(6, "logit_0", [np.asarray(table["logit_0"]) + np.float32(1)])
+    logits = table.set_column(
+        table.column_names.index("logit_0"), "logit_0", [np.asarray(table["logit_0"]) + np.float32(1)]
+    )
     pq.write_table(logits, path)
     with pytest.raises(UserError, match=r"late\.parquet: not of the weights in models/late \(seed 0\)"):
         predict.main(arguments)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from stages.lib.lidar import depth_image, pcd
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors import samples
-from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Manifest
 
 SEEDS = (0, 51)
@@ -201,20 +200,13 @@ def test_likely_label_errors_come_first(dataset: Any) -> None:
     assert len(doubt) == sum(value is not None and value > 0.5 for value in dataset.values("mistakenness"))
 
 
-@dataclass(frozen=True)
-class Recorded(CachedGroup):
-    """A group with conditions, as later versions of the cache have them."""
-
-    conditions: dict[str, str]
-
-
 def test_the_worst_value_of_each_condition(project: Project, tmp_path: Path) -> None:
     """`late` is wrong in most groups of `RIGHT` with these places: 1, 3, 4 and 5 of seven."""
     settings, manifest = params.load(), manifests.load(manifests.FOLDER)
     found = results.read(settings, manifest)
     is_wrong = found.is_wrong("late")
     groups = [
-        Recorded(**vars(group), conditions={"weather": "fog" if wrong and i % 2 else "sun"})
+        replace(group, conditions={"weather": "fog" if wrong and i % 2 else "sun"})
         for i, (group, wrong) in enumerate(zip(found.groups, is_wrong, strict=True))
     ]
     recorded = replace(found, groups=groups)

@@ -296,7 +296,7 @@ def test_compare_refuses_predictions_that_do_not_match(
         "has seeds [51] instead of [0, 51]": table.filter(pa.array(seeds == 51)),
         "seed 51 holds other groups than seed 0": table.set_column(3, "group", pa.array(group)),
         "seed 0 holds logits that are no finite numbers, validation split": table.set_column(
-            6, "logit_0", pa.array(logits.astype(np.float32))
+            table.column_names.index("logit_0"), "logit_0", pa.array(logits.astype(np.float32))
         ),
         "holds nothing on the validation split": table.filter(
             pa.array(table["split"].to_numpy(zero_copy_only=False) == "test")

@@ -22,6 +22,7 @@ NOT_REPEATABLE = (
     "reports/timing/",
     "reports/comparison.csv",
     "reports/report.md",
+    "reports/cards",
     "reports/figures/pareto_time.png",
 )
 
@@ -78,7 +79,12 @@ def test_manifest_and_cache(shared_clone: Project) -> None:
 def test_predictions_hold_validation_and_test_rows(shared_clone: Project) -> None:
     for name in MODELS:
         table = pq.read_table(shared_clone.path(f"reports/predictions/{name}.parquet"))
-        assert table.column_names == ["model", "seed", "split", "group", "scene", "label", "logit_0"]
+        conditions = [f"condition_{name}" for name in ("camera_state", "lidar_state", "returns")]
+        assert table.column_names == [
+            *["model", "seed", "split", "group", "scene", "label"],
+            *conditions,
+            "logit_0",
+        ]
         assert set(table["split"].to_pylist()) == {"validation", "test"}
         assert len(table) == 2 * (6 + 14)
 
@@ -149,7 +155,9 @@ def test_report_shows_everything(shared_clone: Project) -> None:
     assert headings(details) == [
         "All pairs of models",
         "All metrics",
+        "By condition",
         "Calibration",
+        "Doubtful labels",
         "Learning curves",
         "Pictures of the data",
         "How claims are made",
