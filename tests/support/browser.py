@@ -77,7 +77,11 @@ class Page:
     def _click_on(self, element: str) -> None:
         self.wait_for(f"!!({element})")
         measure = "(e => {const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]})"
-        x, y, width, height = self.evaluate(f"{measure}({element})")
+        before, place = None, self.evaluate(f"{measure}({element})")
+        while place != before:  # a list that opens moves its entries
+            time.sleep(0.3)
+            before, place = place, self.evaluate(f"{measure}({element})")
+        x, y, width, height = place
         self.click_at(x + width / 2, y + height / 2)
 
     def click_at(self, x: float, y: float) -> None:
