@@ -158,7 +158,7 @@ def draw_failures(compared: Comparison, names: list[str]) -> Figure:
 
 
 def draw_conditions(compared: Comparison, names: list[str]) -> Figure | None:
-    """None where groups are not divided. Of many models: the single sensors and the most accurate fusions."""
+    """None where there is nothing to draw. Of many models: the single sensors and the most accurate fusions."""
     fusions = sorted(
         compared.fusions, key=lambda name: (name != compared.reference, -compared.accuracy(name))
     )
@@ -167,7 +167,7 @@ def draw_conditions(compared: Comparison, names: list[str]) -> Figure | None:
     for part in compared.conditions:
         accuracies = {name: (own.mean, (own.low, own.high)) for name, own in part.accuracies.items()}
         panels.setdefault(part.condition, []).append(ConditionPoints(part.value, part.num_groups, accuracies))
-    if not panels:
+    if not any(part.accuracies for part in compared.conditions):  # none, or a class is absent from each
         return None
     return conditions.by_condition(
         panels,
