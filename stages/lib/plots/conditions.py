@@ -40,6 +40,18 @@ def by_condition(
     row_height = 0.075 * len(shown) + 0.12  # in inches
     figure, axes = panels.grid(len(conditions), 3, row_height * most + 0.5, sharex=True)
     step = 0.8 / max(1, len(shown) - 1)
+    for name in shown:  # for the legend, since a value may lack all points
+        axes[0].plot(
+            [],
+            [],
+            linestyle="",
+            marker=markers[name],
+            color=palette[name],
+            markersize=3.5,
+            markeredgecolor="black",
+            markeredgewidth=0.4,
+            label=name,
+        )
     for axis, (condition, values) in zip(axes, conditions.items(), strict=True):
         for row, points in enumerate(values):
             if row % 2:
@@ -60,7 +72,6 @@ def by_condition(
                     markersize=3.5,
                     markeredgecolor="black",
                     markeredgewidth=0.4,
-                    label=name if condition == next(iter(conditions)) and row == 0 else None,
                 )
         axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
         labels = [f"{plain(points.value)}\n({points.num_groups:,})" for points in values]
