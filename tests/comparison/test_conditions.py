@@ -18,7 +18,7 @@ from stages.lib.evaluation import predictions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.plots import conditions as plots
 from stages.lib.plots import style
-from stages.lib.plots.conditions import ConditionPoints
+from stages.lib.plots.conditions import ConditionPoints, by_condition
 from stages.lib.tensors.groups import CachedGroup
 from stages.lib.tensors.manifest import Condition, Manifest
 
@@ -176,3 +176,16 @@ def test_claims_about_noise_are_rare() -> None:
         for generator in np.random.default_rng(2).spawn(100)
     )
     assert false <= 11
+
+
+def test_figure_of_values_that_lack_a_class() -> None:
+    """Every model is in the legend, even if the first value has no point."""
+    bounds = (0.8, 0.95)
+    panels = {
+        "weather": [
+            ConditionPoints("fog", 3, {}),
+            ConditionPoints("sun", 40, {"rgb": (0.9, bounds), "late": (0.9, bounds)}),
+        ]
+    }
+    figure = by_condition(panels, ["rgb", "late"], ["rgb", "late"], 0.5, 0.95)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rgb", "late"]
