@@ -5,7 +5,7 @@
 # make test-all   also the long tests: random kills, mutated files, all commands of the pages, benchmarks
 # make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
-# make zoo        every fusion with ten seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; 66 minutes
+# make zoo        every fusion with ten seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
 # make lint       style and types only
 # make setup      the environment only
 

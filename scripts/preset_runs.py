@@ -65,8 +65,6 @@ NOTEBOOK = [
 # For all fusions, with as many seeds as their family of contrasts needs, in the faster precision.
 ZOO = [
     "seeds=[51,52,53,54,55,56,57,58,59,60]",
-    # Early fusion and mmtm run the whole network for each permutation.
-    "evaluate.permutations=5",
     "evaluate.severities=[]",
 ]
 PRESETS = ("notebook", "zoo")

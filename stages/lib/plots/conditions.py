@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -40,18 +41,19 @@ def by_condition(
     row_height = 0.075 * len(shown) + 0.12  # in inches
     figure, axes = panels.grid(len(conditions), 3, row_height * most + 0.5, sharex=True)
     step = 0.8 / max(1, len(shown) - 1)
+    looks: dict[str, dict[str, Any]] = {
+        name: {
+            "linestyle": "",
+            "marker": markers[name],
+            "color": palette[name],
+            "markersize": 3.5,
+            "markeredgecolor": "black",
+            "markeredgewidth": 0.4,
+        }
+        for name in shown
+    }
     for name in shown:  # for the legend, since a value may lack all points
-        axes[0].plot(
-            [],
-            [],
-            linestyle="",
-            marker=markers[name],
-            color=palette[name],
-            markersize=3.5,
-            markeredgecolor="black",
-            markeredgewidth=0.4,
-            label=name,
-        )
+        axes[0].plot([], [], label=name, **looks[name])
     for axis, (condition, values) in zip(axes, conditions.items(), strict=True):
         for row, points in enumerate(values):
             if row % 2:
@@ -63,16 +65,7 @@ def by_condition(
                 at = row + step * place - 0.4 * (len(shown) > 1)
                 if low is not None and high is not None:
                     axis.hlines(at, low, high, color=palette[name], linewidth=1.4, alpha=0.5)
-                axis.plot(
-                    mean,
-                    at,
-                    linestyle="",
-                    marker=markers[name],
-                    color=palette[name],
-                    markersize=3.5,
-                    markeredgecolor="black",
-                    markeredgewidth=0.4,
-                )
+                axis.plot(mean, at, **looks[name])
         axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
         labels = [f"{plain(points.value)}\n({points.num_groups:,})" for points in values]
         axis.set_yticks(range(len(values)), labels, fontsize=8)
