@@ -87,7 +87,7 @@ def test_its_files_are_in_this_folder() -> None:
     assert re.fullmatch(r"mongodb://127\.0\.0\.1:\d+", fo.config.database_uri)
     assert Path(fo.config.default_dataset_dir).is_relative_to(Path.cwd() / ".fiftyone")
     assert Path(os.environ["FIFTYONE_CONFIG_PATH"]).is_relative_to(Path.cwd() / ".fiftyone")
-    data = [path for path in (Path.cwd() / ".fiftyone").glob(f"database-*-{os.getpid()}") if path.is_dir()]
+    data = [path for path in (Path.cwd() / ".fiftyone").glob(f"database-*-{os.getpid()}-*") if path.is_dir()]
     assert len(data) == 1
 
 
@@ -107,6 +107,25 @@ def test_without_a_server_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     with pytest.raises(UserError, match="export FIFTYONE_DATABASE_URI=mongodb://"):
         database.install_server()
+
+
+def test_a_second_server_leaves_the_first_alone() -> None:
+    """Of the same process, in the same folder; also when the second one does not start."""
+    folder = Path.cwd() / ".fiftyone"
+    fo = database.connect()
+    before = set(folder.glob(f"database-*-{os.getpid()}-*"))
+    address = database._start(folder)
+    assert address != fo.config.database_uri
+    assert len(set(folder.glob(f"database-*-{os.getpid()}-*")) - before) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_find_server", lambda: None)
+        with pytest.raises(UserError):
+            database._start(folder)
+    assert len(list(folder.glob(f"database-*-{os.getpid()}-*"))) == len(before) + 1
+    dataset = fo.Dataset()
+    assert dataset.name in fo.list_datasets()
+    dataset.delete()
+    database.require_answer()
 
 
 def test_a_server_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -136,9 +137,14 @@ def _start(folder: Path) -> str:
     Its data are deleted then, because no other process needs the datasets; so its journal may be small.
     """
     _remove_left_over(folder)
-    data = folder / f"database-{platform.node()}-{os.getpid()}"
-    shutil.rmtree(data, ignore_errors=True)
-    process, address = _serve(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A name of its own: this process may run another server already.
+    data = Path(tempfile.mkdtemp(prefix=f"database-{platform.node()}-{os.getpid()}-", dir=folder))
+    try:
+        process, address = _serve(data)
+    except UserError:
+        shutil.rmtree(data, ignore_errors=True)
+        raise
     # Registered before FiftyOne is imported, therefore called after FiftyOne has disconnected.
     atexit.register(_stop, process, data, os.getpid())
     return address
@@ -218,7 +224,7 @@ def _shut_down(process: subprocess.Popen[bytes], owner: int) -> None:
 
 def _remove_left_over(folder: Path) -> None:
     """Removes the databases of processes on this machine that were killed."""
-    for data in folder.glob(f"database-{platform.node()}-*"):
-        number = data.name.rpartition("-")[2]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
+    for data in folder.glob("database-*"):
+        found = re.fullmatch(rf"database-{re.escape(platform.node())}-(\d+)-\w+", data.name)
+        if found and not psutil.pid_exists(int(found[1])):
             shutil.rmtree(data, ignore_errors=True)
