@@ -3,11 +3,13 @@
     python -m stages.check
 
 Writes data/params.ok, always with the same content: a change of params.yaml re-runs only the stages that read the
-changed keys.
+changed keys. Writes data/per_model/NAME.json for each model: what `train.per_model` sets for it.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from stages.lib.core import console
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
 from stages.lib.datasets import folders, synthetic
-from stages.lib.params import LidarSource, Params, Synthetic
+from stages.lib.params import LidarSource, OwnSettings, Params, Synthetic
 
 PASSED = Path("data/params.ok")
+PER_MODEL = Path("data/per_model")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     check_dataset(Path(settings.dataset.path))
     PASSED.parent.mkdir(exist_ok=True)
     PASSED.write_text("params.yaml is valid\n")
+    write_per_model(settings)
 
 
 def check_lists(settings: Params) -> None:
@@ -53,12 +57,27 @@ def check_lists(settings: Params) -> None:
         twice = sorted({entry for entry in entries if entries.count(entry) > 1})
         if twice:
             raise UserError(f"params.yaml: {key}: {twice[0]} is listed twice; list it once")
+    known = [*SENSORS, *choices["intermediate"], *choices["late"]]
+    for name in settings.train.per_model:
+        if name not in known:
+            raise UserError(
+                f"params.yaml: train.per_model: unknown model '{name}'; known names are {', '.join(known)}"
+            )
     missing = [sensor for sensor in SENSORS if sensor not in settings.unimodal]
     if missing:
         raise UserError(
             f"params.yaml: unimodal: '{missing[0]}' is missing; list both rgb and lidar: late fusion joins their "
             "nets, and every fusion is compared with them"
         )
+
+
+def write_per_model(settings: Params) -> None:
+    shutil.rmtree(PER_MODEL, ignore_errors=True)
+    PER_MODEL.mkdir()
+    for name in settings.model_names():
+        own = settings.train.per_model.get(name, OwnSettings())
+        given = {key: value for key, value in vars(own).items() if value is not None}
+        (PER_MODEL / f"{name}.json").write_text(json.dumps(given) + "\n")
 
 
 def check_fusion(settings: Params) -> None:

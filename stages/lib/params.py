@@ -240,6 +240,12 @@ class LateHead:
 
 
 @_group
+class OwnSettings:
+    learning_rate: Positive | None = None
+    weight_decay: NotNegative | None = None
+
+
+@_group
 class Augment:
     flip: Literal["none", "horizontal", "vertical", "both"]
     shift: Annotated[int, Field(ge=0)]
@@ -261,6 +267,7 @@ class Train:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augment: Augment
     late: LateHead
+    per_model: dict[Name, OwnSettings]
     precision: Literal["float32", "bfloat16"]
     tf32: bool
     compile: Literal["inductor", "aot_eager"] | None
@@ -405,7 +412,9 @@ def _keys_at(parents: list[int | str]) -> list[str]:
     definitions = schema.get("$defs", {})
     group = schema
     for part in parents:
-        group = group["properties"][str(part)]
+        # Where keys are any names, such as those of models, all entries have one form.
+        named = group.get("patternProperties", {})
+        group = next(iter(named.values())) if named else group["properties"][str(part)]
         if "$ref" in group:
             group = definitions[group["$ref"].rsplit("/", 1)[1]]
     return sorted(group["properties"])

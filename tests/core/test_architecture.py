@@ -267,7 +267,8 @@ def test_models_depend_on_every_setting_that_matters(kind: str) -> None:
     # All other settings are in the weights' metadata.
     assert evaluation == {"seeds", "evaluate", "train.device", "train.threads"}
     without_effect = {"workers", "backend", "scheduler", "save_every_s"}
-    expected = set(Train.__dataclass_fields__) - without_effect
+    assert "data/per_model/${item}.json" in pipeline[f"train_{kind}"]["do"]["deps"]
+    expected = set(Train.__dataclass_fields__) - without_effect - {"per_model"}
     expected -= set() if kind == "late" else {"late"}
     assert listed == {"seeds"} | network | {f"train.{key}" for key in expected}
 

@@ -52,6 +52,16 @@ def test_the_committed_file_is_valid() -> None:
             r"'evaluate\.failure_rates\.0' is 0\.0: .*greater than 0",
         ),
         ("      late_scan: 1 2", "      late_scan: 1 2.5", r"late_scan\.1' is 2\.5: .*multiple of 1"),
+        (
+            "  per_model: {}",
+            "  per_model: {addition: {learning_rat: 0.1}}",
+            r"unknown key 'train\.per_model\.addition\.learning_rat' \(did you mean 'learning_rate'\?\)",
+        ),
+        (
+            "  per_model: {}",
+            "  per_model: {addition: {weight_decay: -1}}",
+            r"'train\.per_model\.addition\.weight_decay' is -1",
+        ),
         ("fusion: concatenation", "fusion: [", r"line \d+: not valid YAML"),
     ],
 )

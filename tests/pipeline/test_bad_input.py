@@ -48,6 +48,7 @@ def restore(project: Project) -> None:
         ({"fusion": "rgb"}, ["fusion", "'rgb'", "concatenation"]),
         ({"intermediate": ["concatenation", "sum"]}, ["intermediate", "'sum'", "addition"]),
         ({"late": ["later"]}, ["late", "unknown name 'later'", "known names are late"]),
+        ({"train__per_model": {"sum": {}}}, ["train.per_model", "unknown model 'sum'", "rgb, lidar", "late"]),
         ({"unimodal": ["rgb"]}, ["unimodal", "'lidar' is missing"]),
         ({"intermediate": []}, ["'intermediate' is empty"]),
         ({"seeds": []}, ["'seeds' is empty"]),

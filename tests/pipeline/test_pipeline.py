@@ -240,6 +240,16 @@ def test_number_of_workers_does_not_cause_training(clone: Project) -> None:
     assert changed and changed.keys() <= {"check", "report"}
 
 
+def test_a_models_own_settings_train_it_alone(clone: Project) -> None:
+    clone.set(train__per_model={"addition": {"learning_rate": 0.0002}})
+    ran = stages_run(clone.run("dvc", "repro", "train_intermediate@addition", "train_unimodal@rgb").stdout)
+    assert ran == ["check", "train_intermediate@addition"]
+    changed = json.loads(clone.run("dvc", "status", "--json").stdout)
+    assert not [stage for stage in changed if stage.startswith("train")]
+    recipe = json.loads(clone.text("models/addition/seed-51.json"))["recipe"]
+    assert recipe["learning_rate"] == 0.0002 and recipe["weight_decay"] == 0
+
+
 def test_pythons_cache_causes_no_run(clone: Project) -> None:
     """Stages depend on source folders, into which Python writes its cache by default."""
     before = clone.text("dvc.lock")

@@ -175,6 +175,17 @@ def orientation(manifest: Manifest) -> str:
     return f"{text}."
 
 
+def _own_settings(train: Train) -> str:
+    """What `train.per_model` sets."""
+    return "; ".join(
+        f"{name}: "
+        + " and ".join(
+            f"{key.replace('_', ' ')} {value:g}" for key, value in vars(own).items() if value is not None
+        )
+        for name, own in train.per_model.items()
+    )
+
+
 def additions(train: Train, epochs: int) -> str:
     """What training of so many epochs has beyond the notebook's, in words."""
     flips = {"horizontal": "left-right", "vertical": "upside-down", "both": "left-right and upside-down"}
@@ -191,5 +202,6 @@ def additions(train: Train, epochs: int) -> str:
         f"one sensor hidden in {train.augment.sensor_dropout:.0%} of the samples": (
             train.augment.sensor_dropout > 0
         ),
+        f"own settings of single models ({_own_settings(train)})": bool(train.per_model),
     }
     return "".join(f", {words}" for words, is_on in parts.items() if is_on)

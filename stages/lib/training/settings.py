@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from stages.lib.fusions import ModelSpec
-from stages.lib.params import Train
+from stages.lib.params import OwnSettings, Train
 from stages.lib.training.augmentation import Augmentation
 
 
@@ -41,8 +41,10 @@ def train_config(train: Train, spec: ModelSpec) -> TrainConfig:
 
     A head over frozen networks has its own number of epochs and learning rate, and is not augmented by flips and
     shifts, so that the networks' logits are computed only once. Sensors are dropped only where the model sees two.
+    What `train.per_model` sets for a model replaces its learning rate or weight decay.
     """
     length = train.late if spec.has_frozen_nets else train
+    own = train.per_model.get(spec.name, OwnSettings())
     augment = train.augment
     flip, shift = ("none", 0) if spec.has_frozen_nets else (augment.flip, augment.shift)
     sensor_dropout = augment.sensor_dropout if len(spec.sensors) > 1 else 0.0
@@ -50,9 +52,9 @@ def train_config(train: Train, spec: ModelSpec) -> TrainConfig:
         epochs=length.epochs,
         min_steps=length.min_steps,
         batch_size=train.batch_size,
-        learning_rate=length.learning_rate,
+        learning_rate=length.learning_rate if own.learning_rate is None else own.learning_rate,
         schedule=train.schedule,
-        weight_decay=train.weight_decay,
+        weight_decay=train.weight_decay if own.weight_decay is None else own.weight_decay,
         clip_norm=train.clip_norm,
         patience=train.patience,
         subsample=train.subsample,
