@@ -6,7 +6,9 @@
 # make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
-#                 MINUTES=30 stops either after that time; the same command goes on, also after Ctrl-C or a kill
+# make learning-curve  a quarter, half and all of the training data: [DATASET=folder] [SET=...];
+#                 results in reports/learning-curve/
+#                 MINUTES=30 stops any of the three after that time; the same command goes on, also after Ctrl-C or a kill
 # make lint       style and types only
 # make setup      the environment only
 
@@ -21,7 +23,7 @@ STUDY := exec python -m scripts.studies $(if $(MINUTES),--minutes $(MINUTES))
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all app notebook zoo lint setup checkout extras
+.PHONY: repro test test-all app notebook zoo learning-curve lint setup checkout extras
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
@@ -40,6 +42,9 @@ notebook: setup
 
 zoo: setup
 	$(ACTIVATE) && $(STUDY) zoo "$(or $(DATASET),data/synthetic)" $(SET)
+
+learning-curve: setup
+	$(ACTIVATE) && $(STUDY) learning-curve "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy

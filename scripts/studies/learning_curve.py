@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.studies import curve_figure, curve_page, curve_results
+from scripts.studies import curve_figure, curve_page, curve_results, workspace
 from scripts.studies.curve_results import Curve
 from scripts.studies.runs import Run, run_all
 from stages.lib.core.errors import UserError
@@ -22,6 +22,7 @@ FOLDER = Path("reports") / NAME
 SHARES = (0.25, 0.5, 1.0)  # of the training scenes
 # The course notebook's fusions, each sensor alone, and as many seeds as the default run.
 SETTINGS = [
+    "fusion=concatenation",
     "seeds=[51,52,53,54]",
     "intermediate=[concatenation,addition,hadamard]",
     "late=[late]",
@@ -39,7 +40,7 @@ def conduct(dataset: Path, given: Sequence[str]) -> None:
     runs = planned(given)
     folders = run_all(NAME, dataset, list(runs.values()))
     curve = curve_results.read({share: folders[run.name] for share, run in runs.items()})
-    write(curve, [*SETTINGS, *given])
+    write(curve, [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given])
 
 
 def planned(given: Sequence[str]) -> dict[float, Run]:
