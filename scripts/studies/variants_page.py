@@ -54,8 +54,8 @@ def _matched(found: Matched) -> list[str]:
         "## At one number of parameters",
         tables.markdown(found.names, columns),
         "*Differences in size are no reason for a difference here.* The same seeds and data as above, with "
-        "`network.match_parameters`: every fusion has the number of parameters of addition, within 1%, by the width of "
-        "its head. The column *Against* is a family of comparisons with the reference of this run, the fusion with "
+        "`network.match_parameters`: every fusion has the number of parameters of addition, within 1%, by the width "
+        "of its head. The column *Against* is a family of comparisons with the reference of this run, the fusion with "
         "the lowest validation loss; *Change* is another: each fusion here less the same fusion in the main run.",
         " ".join([_against_reference(found.run), _change_words(found)]),
     ]
