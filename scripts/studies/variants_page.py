@@ -55,8 +55,8 @@ def _matched(found: Matched) -> list[str]:
         tables.markdown(found.names, columns),
         "*Differences in size are no reason for a difference here.* The same seeds and data as above, with "
         "`network.match_parameters`: every fusion has the number of parameters of addition, within 1%, by the width "
-        "of its head. The column *Against* is a family of comparisons with the reference of this run, the fusion with "
-        "the lowest validation loss; *Change* is another: each fusion here less the same fusion in the main run.",
+        "of its head. The column *Against* is a family of comparisons with the reference of this run, the fusion "
+        "with the lowest validation loss; *Change* is another: each fusion here less the same one in the main run.",
         " ".join([_against_reference(found.run), _change_words(found)]),
     ]
 
@@ -137,10 +137,10 @@ def _places(found: Places) -> list[str]:
     return [
         "## Where to fuse",
         tables.markdown(rows, columns),
-        '*Compare the columns "Against".* Each holds the difference in points of balanced accuracy to the same fusion '
-        "at an earlier place (`network.fuse_after`), paired by seed and scene, with its interval and p by Holm's "
-        f"method over all {len(found.contrasts)} comparisons of this table. The earlier the fusion, the fewer blocks "
-        "process each sensor alone.",
+        '*Compare the columns "Against".* Each holds the difference in points of balanced accuracy to the same '
+        "fusion at an earlier place (`network.fuse_after`), paired by seed and scene, with its interval and p by Holm's "
+        f"method over all {len(found.contrasts)} comparisons of this table. The earlier the fusion, the fewer "
+        "blocks process each sensor alone.",
         _place_words(found),
     ]
 

@@ -53,7 +53,7 @@ def main_settings() -> list[str]:
         *SETTINGS,
         f"intermediate=[{','.join(joint)}]",
         f"late=[{','.join(late)}]",
-        f"train.precision={faster_precision()}",
+        f"train.precision={workspace.keep('zoo', 'precision', faster_precision)}",
     ]
 
 
