@@ -1,7 +1,7 @@
 """From runs with different shares of the training scenes to the numbers of a learning curve.
 
-Reads the folder of each run: params.yaml, data/tensors/ and reports/ with statistics.json and predictions. What one
-run says about its models comes from its own statistics.json; only comparisons between runs are computed here.
+Reads data/tensors/ and reports/ in the folder of each run. What one run says about its models comes from its own
+statistics.json; only comparisons between runs are computed here.
 
 S = seeds;  G = test scenes
 """
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from stages.lib import params
 from stages.lib.comparison import results
 from stages.lib.comparison.results import Comparison, Summary
 from stages.lib.core.errors import UserError
@@ -121,10 +120,10 @@ def read(folders: dict[float, Path]) -> Curve:
 
 def _read_run(share: float, folder: Path) -> _Run:
     with contextlib.chdir(folder):  # all readers take paths relative to a project's folder
-        settings, compared = params.load(), results.read()
+        compared = results.read()
         manifest = manifests.load(manifests.FOLDER)
         train = stored_groups.read(manifests.FOLDER, "train")
-        names = settings.model_names()
+        names = [name for name, model in compared.models.items() if model.kind != "baseline"]
         found = {name: predictions.read(name, compared.split) for name in names}
         epochs = records.read_history(names[0])["valid"].shape[1]
         timing = records.read_timing(f"train-{names[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from stages.lib.statistics import significance
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import FILE, CachedGroup
 from support.manifest import made_up_manifest
-from support.project import ROOT, set_params
 
 KINDS = {
     "rgb": "unimodal",
@@ -69,8 +67,6 @@ def write_run(
         run: runs of the same number turn around the same samples.
     """
     (folder / "reports").mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", folder)
-    set_params(folder, {"seeds": list(seeds), "report.draws": 100})
     groups = {
         "train": made_up_groups("train", TRAIN_SCENES, (0, 1, 2)),
         "test": made_up_groups("test", test_scenes, test_labels),
