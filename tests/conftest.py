@@ -148,6 +148,7 @@ NEED_THE_TINY_RUN = [
     "test_tracking",
     "test_own_data",
     "test_bad_input",
+    "test_learning_curve_run",
     "test_pages",
     "test_sensor_use",
     "test_benchmarks",

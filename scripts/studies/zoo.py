@@ -1,0 +1,66 @@
+"""`make zoo`: every fusion of the folder, compared; then variants of this run (variants.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.studies import results, runs, variants, variants_figure, variants_page, workspace
+from scripts.studies.runs import Run
+from scripts.studies.variants import MATCHED, PLACES
+from stages.lib import fusions
+from stages.lib.plots import style
+
+MAIN = "main"
+SEEDS = range(51, 57)
+SETTINGS = [
+    f"seeds=[{','.join(map(str, SEEDS))}]",
+    "evaluate.severities=[]",
+]
+
+
+def conduct(dataset: Path, overrides: Sequence[str]) -> None:
+    """Carries out the runs and writes reports/zoo/."""
+    settings = main_settings()
+    variants_of_main = variants.list_runs((*settings, *overrides))
+    folders = runs.run_all("zoo", dataset, [Run(MAIN, (*settings, *overrides)), *variants_of_main])
+    path = f"dataset.path={workspace.dataset_path(dataset)}"
+    target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
+    add_variants(folders, target)
+
+
+def add_variants(folders: Mapping[str, Path], target: Path) -> None:
+    """Adds what the variants found to the report, with a figure, and writes variants.json."""
+    found = {name: variants.read(folder) for name, folder in folders.items()}
+    main = found[MAIN]
+    matched = variants.compare_matched(main, found[MATCHED]) if MATCHED in found else None
+    others = {place: found[name] for place in PLACES if (name := variants.place_name(place)) in found}
+    places = variants.compare_places(main, others) if others else None
+    if matched is None and places is None:
+        return
+    page = target / "report.md"
+    page.write_text(variants_page.insert(page.read_text(), matched, places))
+    numbers = variants_page.numbers(matched, places)
+    (target / "variants.json").write_text(f"{json.dumps(numbers, indent=2)}\n")
+    style.save(variants_figure.draw(matched, places), target / "figures" / "variants.png")
+
+
+def main_settings() -> list[str]:
+    """All fusions, in the faster precision."""
+    joint, late = fusions.names(*fusions.JOINT), fusions.names("late")
+    return [
+        *SETTINGS,
+        f"intermediate=[{','.join(joint)}]",
+        f"late=[{','.join(late)}]",
+        f"train.precision={workspace.keep('zoo', 'precision', faster_precision)}",
+    ]
+
+
+def faster_precision() -> str:
+    """bfloat16 where networks train faster in it: on GPUs and on some processors; else float32."""
+    import torch  # takes seconds, which the notebook's settings do not need
+
+    from stages.lib.models import devices
+
+    return "bfloat16" if torch.cuda.is_available() or devices.bfloat16_ratio() < 1 else "float32"
