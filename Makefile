@@ -5,7 +5,8 @@
 # make test-all   also the long tests: random kills, mutated files, all commands of the pages, benchmarks
 # make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
-# make zoo        every fusion with ten seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
+# make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
+#                 MINUTES=30 stops either after that time; the same command goes on, also after Ctrl-C or a kill
 # make lint       style and types only
 # make setup      the environment only
 
@@ -15,6 +16,7 @@ READY := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 ACTIVATE := . $(VENV)/bin/activate
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile
+STUDY := exec python -m scripts.studies $(if $(MINUTES),--minutes $(MINUTES))
 # Compiles all packages installed so far, with the number of processes given after -j. The templates in some packages
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
@@ -34,10 +36,10 @@ app: setup
 	$(ACTIVATE) && exec python -m scripts.explore $(if $(PORT),--port $(PORT)) $(if $(ADDRESS),--address $(ADDRESS))
 
 notebook: setup
-	$(ACTIVATE) && python -m scripts.preset_runs notebook "$(DATASET)" $(SET)
+	$(ACTIVATE) && $(STUDY) notebook "$(DATASET)" $(SET)
 
 zoo: setup
-	$(ACTIVATE) && python -m scripts.preset_runs zoo "$(or $(DATASET),data/synthetic)" $(SET)
+	$(ACTIVATE) && $(STUDY) zoo "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy

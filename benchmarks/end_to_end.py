@@ -66,7 +66,7 @@ def measure(folder: Path, dataset: Path, epochs: int) -> dict[str, float]:
         # One clone for each, so that neither finds the other's tensors in DVC's cache.
         clone = folder / f"{precision}-{epochs}"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        preset = ["-m", "scripts.preset_runs", "notebook", str(dataset)]
+        preset = ["-m", "scripts.studies", "notebook", str(dataset)]
         sets = [f"train.epochs={epochs}", f"train.late.epochs={epochs}", f"train.precision={precision}"]
         seconds[precision] = timed([*preset, *sets], clone)
     return seconds

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:  # so that `python benchmarks/recipe.py` works as well
     sys.path.insert(0, str(ROOT))
 
-from scripts import preset_runs
+from scripts.studies import notebook, parameters
 from stages import export, synthesize
 from stages import train as train_stage
 from stages.lib import fusions, params
@@ -100,7 +100,7 @@ def notebook_settings(*overrides: str) -> Params:
     """The settings of `make notebook`, with these overrides."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy2(ROOT / "params.yaml", folder)
-        preset_runs.apply([*preset_runs.NOTEBOOK, *overrides], Path(folder))
+        parameters.apply([*notebook.SETTINGS, *overrides], Path(folder))
         return params.load(Path(folder) / "params.yaml")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import preset_runs
+from scripts.studies import notebook, parameters
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.params import ConditionField
@@ -113,12 +113,12 @@ def test_wrong_condition_fields_are_named(
 def test_condition_fields_are_set_on_the_command_line(tmp_path: Path) -> None:
     """As `-S` writes them."""
     shutil.copy2("params.yaml", tmp_path)
-    preset_runs.apply(["dataset.condition_fields=[weather,{distance_m:[10,20.5]},'Straße']"], tmp_path)
+    parameters.apply(["dataset.condition_fields=[weather,{distance_m:[10,20.5]},'Straße']"], tmp_path)
     dataset = params.load(tmp_path / "params.yaml").dataset
     expected = [ConditionField("weather", None), ConditionField("distance_m", (10.0, 20.5))]
     assert dataset.condition_fields == [*expected, ConditionField("Straße", None)]
     assert replace(dataset, path="data/mine").condition_fields == dataset.condition_fields
-    preset_runs.apply(["dataset.condition_fields=[]"], tmp_path)
+    parameters.apply(["dataset.condition_fields=[]"], tmp_path)
     assert params.load(tmp_path / "params.yaml").dataset.condition_fields == []
 
 
@@ -139,8 +139,8 @@ def test_a_ratio_is_text_and_not_a_time_of_day(edit_params: Callable[..., Path])
 def test_settings_can_be_written_again_and_again(tmp_path: Path) -> None:
     """`--set-param` rewrites the file; a list in brackets with a comment after it would break the second time."""
     shutil.copy2("params.yaml", tmp_path)
-    for settings in (["fusion=addition"], preset_runs.NOTEBOOK, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
-        preset_runs.apply(settings, tmp_path)
+    for settings in (["fusion=addition"], notebook.SETTINGS, ["evaluate.severities=[2]"], ["seeds=[1,2]"]):
+        parameters.apply(settings, tmp_path)
         changed = params.load(tmp_path / "params.yaml")
     assert changed.seeds == [1, 2] and changed.evaluate.severities == [2]
     assert changed.evaluate.corruptions == params.load().evaluate.corruptions
