@@ -24,6 +24,7 @@ from stages.lib.datasets import synthetic
 STUDIES = {
     "notebook": "scripts.studies.notebook",
     "zoo": "scripts.studies.zoo",
+    "tune": "scripts.studies.tune.study",
 }
 LOCKS = Path(".dvc/tmp")  # outside of the workspaces, which a study removes when it ends
 _PATIENCE_S = 3.0  # for a process that is ending

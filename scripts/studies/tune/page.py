@@ -1,0 +1,240 @@
+"""The page reports/tune/report.md: sentences that claim only what the statistics allow, and two tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tabulate import tabulate
+
+from scripts.studies.tune import figure
+from scripts.studies.tune.comparison import RUNS, TunedModel, Tuning
+from stages.lib.report.format import (
+    interval,
+    join,
+    label,
+    outcome,
+    p_value,
+    plural,
+    points,
+    points_with_interval,
+)
+from stages.lib.statistics.results import LEAST_SEEDS, Contrast
+from stages.lib.statistics.results import Interval as Bounds
+
+_MOST_NAMED = 3  # models that a sentence lists with their numbers
+
+
+def render(tuning: Tuning, closing: str) -> str:
+    """The whole page.
+
+    Args:
+        closing: its last line, about the settings.
+    """
+    bullets = [
+        fronts(tuning),
+        what_changed(tuning),
+        moved(tuning),
+        failed_seeds(tuning),
+        at_edges(tuning),
+    ]
+    return "\n".join(
+        [
+            "# Which fusion is best when each has its own learning rate and weight decay?",
+            "",
+            "The default settings may suit one fusion more than another. Here every model got the same small search on "
+            "the validation split. Then it was trained again, with its own best settings.",
+            "",
+            "## The answer",
+            "",
+            *[f"- {bullet}" for bullet in bullets if bullet],
+            "",
+            f"![Balanced accuracy of every model with default settings and with its own]({figure.NAME})",
+            "",
+            "## Both rankings",
+            "",
+            ranking(tuning),
+            "",
+            f"Balanced accuracy on the {tuning.split} split, mean over {plural(len(tuning.seeds), 'seed')} with its "
+            f"{tuning.confidence:.0%} interval over seeds and scenes. Ranks are places by this mean among the fusions; "
+            "neighbours often differ by less than the intervals, so a changed rank alone means nothing. The difference "
+            f"is paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all "
+            "fusions. No test is made for single sensors, nor where both runs trained a model alike.",
+            "",
+            "## The search",
+            "",
+            searched(tuning),
+            "",
+            _search_words(tuning),
+            "",
+            closing,
+            "",
+        ]
+    )
+
+
+def fronts(tuning: Tuning) -> str:
+    """Both runs' answers."""
+    before, after = (
+        f"{join([label(name) for name in tuning.fronts[run].names])} ({label(tuning.fronts[run].reference)} has the "
+        "lowest validation loss)"
+        for run in RUNS
+    )
+    return (
+        f"**In front with the default settings:** {before}. **In front with each model's own settings:** {after}. In "
+        f"front are the fusion with the lowest validation loss and all fusions that are not shown to be worse than it."
+    )
+
+
+def what_changed(tuning: Tuning) -> str:
+    """What tuning did to each fusion, as far as the tests decide it."""
+    if tuning.num_scenes < 2 or len(tuning.seeds) < LEAST_SEEDS:
+        few = "a single scene" if tuning.num_scenes < 2 else plural(len(tuning.seeds), "seed")
+        return f"**Nothing can be claimed** about the gain by tuning with {few}."
+    same = [name for name in tuning.fusions if tuning.models[name].is_same]
+    by_outcome: dict[str, list[str]] = {}
+    for name in tuning.fusions:
+        gain = tuning.models[name].gain
+        if name not in same and isinstance(gain, Contrast):
+            by_outcome.setdefault(gain.outcome, []).append(name)
+    parts = []
+    for key, verb in (("better", "better"), ("worse", "worse")):
+        if names := by_outcome.get(key):
+            parts.append(f"**Significantly {verb} with own settings:** {_with_gains(tuning, names)}.")
+    if not parts:
+        parts.append("**No fusion is shown to be better or worse with its own settings.**")
+    if names := by_outcome.get("tied"):
+        parts.append(f"Tied, within {points(tuning.margin)} points: {_names(names)}.")
+    if names := by_outcome.get("not decided"):
+        parts.append(f"Not decided: {_with_gains(tuning, names)}.")
+    if same:
+        parts.append(f"Trained alike in both runs, because the search chose the default: {_names(same)}.")
+    return " ".join(parts)
+
+
+def moved(tuning: Tuning) -> str:
+    """Who joined those in front, and who left them; without a claim about why."""
+    before, after = (tuning.fronts[run].names for run in RUNS)
+    joined = [name for name in after if name not in before]
+    left = [name for name in before if name not in after]
+    if not joined and not left:
+        return "The same fusions are in front in both runs."
+    parts = [f"{_names(joined)} joined" if joined else "", f"{_names(left)} left" if left else ""]
+    return (
+        f"Of those in front, {' and '.join(filter(None, parts))}. Each run compares its fusions with its own reference, "
+        "so this alone does not show that tuning changed them."
+    )
+
+
+def failed_seeds(tuning: Tuning) -> str:
+    listed = [
+        f"{label(name)} ({run} settings: {', '.join(map(str, seeds))})"
+        for run in RUNS
+        for name, seeds in tuning.failed[run].items()
+        if name in tuning.models
+    ]
+    if not listed:
+        return ""
+    return f"**Seeds that did not train:** {', '.join(listed)}. Nothing is claimed about these models."
+
+
+def at_edges(tuning: Tuning) -> str:
+    """A warning about models whose best settings may lie outside of the grid."""
+    by_edge: dict[str, list[str]] = {}
+    for name, model in tuning.models.items():
+        for edge in model.edges:
+            by_edge.setdefault(edge, []).append(name)
+    if not by_edge:
+        return ""
+    listed = "; ".join(f"{edge}: {_names(names)}" for edge, names in by_edge.items())
+    return (
+        f"**Best at the edge of the grid:** {listed}. Beyond it, these models might be better still; "
+        '`SET="tune.factors=[...] tune.weight_decays=[...]"` searches a wider grid.'
+    )
+
+
+def ranking(tuning: Tuning) -> str:
+    """The table of both runs, in the order of the tuned one; sensors last."""
+    fusions = sorted(tuning.fusions, key=lambda name: tuning.models[name].tuned.rank or 0)
+    sensors = [name for name in tuning.models if name not in fusions]
+    columns: dict[str, Callable[[str, TunedModel], str]] = {
+        "Model": lambda name, model: label(name),
+        "Learning rate": lambda name, model: _change(model.default.learning_rate, model.tuned.learning_rate),
+        "Weight decay": lambda name, model: _change(model.default.weight_decay, model.tuned.weight_decay),
+        "Default": lambda name, model: _accuracy(model.default.accuracy),
+        "Tuned": lambda name, model: _accuracy(model.tuned.accuracy),
+        "Rank": lambda name, model: _rank(model),
+        "Tuned \N{MINUS SIGN} default, points": lambda name, model: _gain(model),
+        "p": lambda name, model: p_value(model.gain.p_holm) if isinstance(model.gain, Contrast) else "-",
+        "Outcome": lambda name, model: _outcome(model),
+    }
+    return _table(
+        list(columns),
+        [[cell(name, tuning.models[name]) for cell in columns.values()] for name in [*fusions, *sensors]],
+    )
+
+
+def searched(tuning: Tuning) -> str:
+    """The table of all validation losses of the search."""
+    header = ["Model", *(f"{point.learning_rate:g}, {point.weight_decay:g}" for point in tuning.points)]
+    rows = []
+    for name, model in tuning.models.items():
+        cells = ["diverged" if loss is None else f"{loss:.3f}" for loss in model.losses]
+        chosen = tuning.points.index(model.point)
+        cells[chosen] = f"**{cells[chosen]}**"
+        rows.append([label(name), *cells])
+    return _table(header, rows)
+
+
+def _search_words(tuning: Tuning) -> str:
+    rates = sorted({point.late_learning_rate for point in tuning.points})
+    seeds = join([str(seed) for seed in tuning.search_seeds])
+    return (
+        "Mean validation loss at each point, written as learning rate, weight decay: for each seed the best epoch's, then "
+        f"the mean over seeds {seeds}, which are not among the seeds of the runs above. Bold: the lowest, which the model "
+        f"got; the default is {tuning.default.learning_rate:g}, {tuning.default.weight_decay:g}. Late fusions over frozen "
+        f"networks train their heads at {join([f'{rate:g}' for rate in rates])} instead, over the networks of the same "
+        "point; in the tuned run, they join the networks with the settings of rgb and lidar. Test data had no part in the "
+        "choice."
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    return join([label(name) for name in names])
+
+
+def _with_gains(tuning: Tuning, names: Sequence[str]) -> str:
+    """Names with their gains; names alone when they are many."""
+    if len(names) > _MOST_NAMED:
+        return _names(names)
+    return "; ".join(f"{label(name)}, {points_with_interval(tuning.models[name].gain)}" for name in names)
+
+
+def _change(before: float, after: float) -> str:
+    return f"{before:g}" if before == after else f"{before:g} → {after:g}"
+
+
+def _accuracy(found: Bounds) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.mean:.3f}"
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _rank(model: TunedModel) -> str:
+    return "-" if model.default.rank is None else f"{model.default.rank} → {model.tuned.rank}"
+
+
+def _gain(model: TunedModel) -> str:
+    if model.is_same:
+        return "-"
+    gain = points(model.gain.difference, sign=True)
+    return gain if model.gain.interval is None else f"{gain} ({interval(model.gain)})"
+
+
+def _outcome(model: TunedModel) -> str:
+    if model.is_same:
+        return "trained alike"
+    return outcome(model.gain.outcome) if isinstance(model.gain, Contrast) else "not tested"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
