@@ -7,6 +7,7 @@
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
 # make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
 #                 MINUTES=30 stops either after that time; the same command goes on, also after Ctrl-C or a kill
+# make tune       every fusion with its own learning rate and weight decay: [DATASET=] [SET=]; reports/tune/; many hours
 # make lint       style and types only
 # make setup      the environment only
 
@@ -21,7 +22,7 @@ STUDY := exec python -m scripts.studies $(if $(MINUTES),--minutes $(MINUTES))
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all app notebook zoo lint setup checkout extras
+.PHONY: repro test test-all app notebook zoo tune lint setup checkout extras
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
@@ -40,6 +41,9 @@ notebook: setup
 
 zoo: setup
 	$(ACTIVATE) && $(STUDY) zoo "$(or $(DATASET),data/synthetic)" $(SET)
+
+tune: setup
+	$(ACTIVATE) && $(STUDY) tune "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy

@@ -82,6 +82,12 @@ class Tuning:
     def fusions(self) -> list[str]:
         return [name for name, model in self.models.items() if model.kind != "unimodal"]
 
+    @property
+    def order(self) -> list[str]:
+        """All models as they are shown: fusions by their accuracy when tuned, then sensors."""
+        fusions = sorted(self.fusions, key=lambda name: self.models[name].tuned.rank or 0)
+        return [*fusions, *(name for name in self.models if name not in fusions)]
+
 
 def compare(
     folders: Mapping[str, Path],

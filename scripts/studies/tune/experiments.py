@@ -1,4 +1,4 @@
-"""DVC's queue of experiments in one workspace: `dvc queue` for what changes it, DVC's own objects for what is read."""
+"""DVC's queue of experiments in one workspace."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ def save(tuning: Tuning, folder: Path) -> None:
 
 def draw(tuning: Tuning) -> Figure:
     """A row for each model, the best tuned fusion first and sensors last: default above, tuned below."""
-    fusions = sorted(tuning.fusions, key=lambda name: tuning.models[name].tuned.rank or 0)
-    names = [*fusions, *(name for name in tuning.models if name not in fusions)]
+    names = tuning.order
     palette = style.colors(list(tuning.models))
     figure, axis = plt.subplots(figsize=(6.8, 0.36 * len(names) + 1.2))
     for place, name in enumerate(reversed(names)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from tabulate import tabulate
+from collections.abc import Sequence
+from functools import partial
 
 from scripts.studies.tune import figure
 from scripts.studies.tune.comparison import RUNS, TunedModel, Tuning
+from scripts.studies.tune.grid import Point
 from stages.lib.report.format import (
     interval,
     join,
@@ -18,10 +18,13 @@ from stages.lib.report.format import (
     points,
     points_with_interval,
 )
+from stages.lib.report.tables import Column, markdown
 from stages.lib.statistics.results import LEAST_SEEDS, Contrast
 from stages.lib.statistics.results import Interval as Bounds
 
 _MOST_NAMED = 3  # models that a sentence lists with their numbers
+
+Row = tuple[str, TunedModel]
 
 
 def render(tuning: Tuning, closing: str) -> str:
@@ -36,52 +39,52 @@ def render(tuning: Tuning, closing: str) -> str:
         moved(tuning),
         failed_seeds(tuning),
         at_edges(tuning),
+        no_test_split(tuning),
     ]
-    return "\n".join(
-        [
-            "# Which fusion is best when each has its own learning rate and weight decay?",
-            "",
-            "The default settings may suit one fusion more than another. Here every model got the same small search on "
-            "the validation split. Then it was trained again, with its own best settings.",
-            "",
-            "## The answer",
-            "",
-            *[f"- {bullet}" for bullet in bullets if bullet],
-            "",
-            f"![Balanced accuracy of every model with default settings and with its own]({figure.NAME})",
-            "",
-            "## Both rankings",
-            "",
-            ranking(tuning),
-            "",
-            f"Balanced accuracy on the {tuning.split} split, mean over {plural(len(tuning.seeds), 'seed')} with its "
-            f"{tuning.confidence:.0%} interval over seeds and scenes. Ranks are places by this mean among the fusions; "
-            "neighbours often differ by less than the intervals, so a changed rank alone means nothing. The difference "
-            f"is paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all "
-            "fusions. No test is made for single sensors, nor where both runs trained a model alike.",
-            "",
-            "## The search",
-            "",
-            searched(tuning),
-            "",
-            _search_words(tuning),
-            "",
-            closing,
-            "",
-        ]
-    )
+    lines = [
+        "# Which fusion is best when each has its own learning rate and weight decay?",
+        "",
+        "The default settings may suit one fusion more than another. Here every model got the same small search on "
+        "the validation split, and was then trained with its own best settings.",
+        "",
+        "## The answer",
+        "",
+        *[f"- {bullet}" for bullet in bullets if bullet],
+        "",
+        f"![Balanced accuracy of every model with default settings and with its own]({figure.NAME})",
+        "",
+        "## Both rankings",
+        "",
+        ranking(tuning),
+        "",
+        f"Balanced accuracy on the {tuning.split} split: mean over {plural(len(tuning.seeds), 'seed')} and "
+        f"{tuning.confidence:.0%} interval over seeds and scenes. Ranks are places of fusions by this mean. "
+        "Neighbours often differ by less than their intervals, so a changed rank alone means nothing. The difference is "
+        f"paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all fusions that were not "
+        "trained alike in both runs. Single sensors are not tested.",
+        "",
+        "## The search",
+        "",
+        searched(tuning),
+        "",
+        _search_words(tuning),
+        "",
+        closing,
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def fronts(tuning: Tuning) -> str:
     """Both runs' answers."""
     before, after = (
-        f"{join([label(name) for name in tuning.fronts[run].names])} ({label(tuning.fronts[run].reference)} has the "
+        f"{_names(tuning.fronts[run].names)} ({label(tuning.fronts[run].reference)} has the "
         "lowest validation loss)"
         for run in RUNS
     )
     return (
-        f"**In front with the default settings:** {before}. **In front with each model's own settings:** {after}. In "
-        f"front are the fusion with the lowest validation loss and all fusions that are not shown to be worse than it."
+        f"**In front with the default settings:** {before}. **In front with each model's own settings:** {after}. "
+        "In front are the fusion with the lowest validation loss and all fusions that are not shown to be worse."
     )
 
 
@@ -120,8 +123,8 @@ def moved(tuning: Tuning) -> str:
         return "The same fusions are in front in both runs."
     parts = [f"{_names(joined)} joined" if joined else "", f"{_names(left)} left" if left else ""]
     return (
-        f"Of those in front, {' and '.join(filter(None, parts))}. Each run compares its fusions with its own reference, "
-        "so this alone does not show that tuning changed them."
+        f"Of those in front, {' and '.join(filter(None, parts))}. Each run compares its fusions with its own "
+        "reference, so this alone does not show that tuning changed them."
     )
 
 
@@ -152,49 +155,59 @@ def at_edges(tuning: Tuning) -> str:
     )
 
 
+def no_test_split(tuning: Tuning) -> str:
+    if tuning.split == "test":
+        return ""
+    return (
+        "**There is no test split.** Settings and epochs were chosen on the data that these numbers come from, so "
+        "all numbers are too optimistic, those of the tuned models most."
+    )
+
+
 def ranking(tuning: Tuning) -> str:
     """The table of both runs, in the order of the tuned one; sensors last."""
-    fusions = sorted(tuning.fusions, key=lambda name: tuning.models[name].tuned.rank or 0)
-    sensors = [name for name in tuning.models if name not in fusions]
-    columns: dict[str, Callable[[str, TunedModel], str]] = {
-        "Model": lambda name, model: label(name),
-        "Learning rate": lambda name, model: _change(model.default.learning_rate, model.tuned.learning_rate),
-        "Weight decay": lambda name, model: _change(model.default.weight_decay, model.tuned.weight_decay),
-        "Default": lambda name, model: _accuracy(model.default.accuracy),
-        "Tuned": lambda name, model: _accuracy(model.tuned.accuracy),
-        "Rank": lambda name, model: _rank(model),
-        "Tuned \N{MINUS SIGN} default, points": lambda name, model: _gain(model),
-        "p": lambda name, model: p_value(model.gain.p_holm) if isinstance(model.gain, Contrast) else "-",
-        "Outcome": lambda name, model: _outcome(model),
-    }
-    return _table(
-        list(columns),
-        [[cell(name, tuning.models[name]) for cell in columns.values()] for name in [*fusions, *sensors]],
-    )
+    columns = [
+        Column[Row]("Model", lambda row: label(row[0])),
+        Column[Row](
+            "Learning rate", lambda row: _change(row[1].default.learning_rate, row[1].tuned.learning_rate)
+        ),
+        Column[Row](
+            "Weight decay", lambda row: _change(row[1].default.weight_decay, row[1].tuned.weight_decay)
+        ),
+        Column[Row]("Default", lambda row: _accuracy(row[1].default.accuracy)),
+        Column[Row]("Tuned", lambda row: _accuracy(row[1].tuned.accuracy)),
+        Column[Row]("Rank", lambda row: _rank(row[1])),
+        Column[Row]("Tuned \N{MINUS SIGN} default, points", lambda row: _gain(row[1])),
+        Column[Row]("p", lambda row: _p(row[1])),
+        Column[Row]("Outcome", lambda row: _outcome(row[1])),
+    ]
+    return markdown([(name, tuning.models[name]) for name in tuning.order], columns)
 
 
 def searched(tuning: Tuning) -> str:
     """The table of all validation losses of the search."""
-    header = ["Model", *(f"{point.learning_rate:g}, {point.weight_decay:g}" for point in tuning.points)]
-    rows = []
-    for name, model in tuning.models.items():
-        cells = ["diverged" if loss is None else f"{loss:.3f}" for loss in model.losses]
-        chosen = tuning.points.index(model.point)
-        cells[chosen] = f"**{cells[chosen]}**"
-        rows.append([label(name), *cells])
-    return _table(header, rows)
+    columns = [Column[Row]("Model", lambda row: label(row[0]))]
+    for place, point in enumerate(tuning.points):
+        title = f"{point.learning_rate:g}, {point.weight_decay:g}"
+        columns.append(Column[Row](title, partial(_loss, place, point)))
+    return markdown(tuning.models.items(), columns)
+
+
+def _loss(place: int, point: Point, row: Row) -> str:
+    loss = row[1].losses[place]
+    text = "diverged" if loss is None else f"{loss:.3f}"
+    return f"**{text}**" if point == row[1].point else text
 
 
 def _search_words(tuning: Tuning) -> str:
-    rates = sorted({point.late_learning_rate for point in tuning.points})
-    seeds = join([str(seed) for seed in tuning.search_seeds])
+    rates = list(dict.fromkeys(f"{point.late_learning_rate:g}" for point in tuning.points))
+    default = f"{tuning.default.learning_rate:g}, {tuning.default.weight_decay:g}"
     return (
-        "Mean validation loss at each point, written as learning rate, weight decay: for each seed the best epoch's, then "
-        f"the mean over seeds {seeds}, which are not among the seeds of the runs above. Bold: the lowest, which the model "
-        f"got; the default is {tuning.default.learning_rate:g}, {tuning.default.weight_decay:g}. Late fusions over frozen "
-        f"networks train their heads at {join([f'{rate:g}' for rate in rates])} instead, over the networks of the same "
-        "point; in the tuned run, they join the networks with the settings of rgb and lidar. Test data had no part in the "
-        "choice."
+        "Validation loss at each point, written as learning rate, weight decay: each seed's at its best epoch, mean "
+        f"over the seeds {join([str(seed) for seed in tuning.search_seeds])}, which are not seeds of the two runs. The "
+        f"lowest is bold, and the model got this point. The default is {default}. Where a late fusion is a head over frozen "
+        f"networks, the head's learning rates are {join(rates)} instead; in the search it joins the networks of the "
+        "same point, in the tuned run those with the own settings of rgb and lidar."
     )
 
 
@@ -230,11 +243,11 @@ def _gain(model: TunedModel) -> str:
     return gain if model.gain.interval is None else f"{gain} ({interval(model.gain)})"
 
 
+def _p(model: TunedModel) -> str:
+    return p_value(model.gain.p_holm) if isinstance(model.gain, Contrast) else "-"
+
+
 def _outcome(model: TunedModel) -> str:
     if model.is_same:
         return "trained alike"
     return outcome(model.gain.outcome) if isinstance(model.gain, Contrast) else "not tested"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    return tabulate(rows, header, tablefmt="github", disable_numparse=True)

@@ -1,8 +1,8 @@
 """The search: every point of the grid is an experiment in DVC's queue, which trains all models with a few seeds.
 
-Only training stages run; the test split is not looked at. An experiment that has succeeded is a commit of the workspace
-and is not repeated. One that failed or was killed is put into the queue again, where DVC's run cache has every model that
-it had finished.
+Only training stages run, so nothing is measured on the test split. An experiment that has succeeded is a commit of
+the workspace and is not repeated. One that failed or was killed is put into the queue again; models that it had
+finished come from DVC's run cache.
 
 S = seeds of the search
 """

@@ -1,4 +1,4 @@
-"""`make tune`: the same small search for every model, then the default run and the run with each model's own settings."""
+"""`make tune`: the same small search for every model; then a run with default settings and one with each model's own."""
 
 from __future__ import annotations
 
