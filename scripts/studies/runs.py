@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def run_all(study: str, dataset: Path, runs: Sequence[Run]) -> dict[str, Path]:
 
 def stages_of(folder: Path) -> list[str]:
     """The stages of a run in its workspace."""
-    with Repo(folder) as repo:
+    with chdir(folder), Repo() as repo:  # DVC looks for stages in the current folder
         found = {
             stage.addressing for target in TARGETS for stage in repo.stage.collect(target, with_deps=True)
         }

@@ -10,7 +10,7 @@ import filecmp
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +54,17 @@ def prepare(project: Path, folder: Path, dataset: Path, settings: Sequence[str])
     lock = folder / _LOCK
     if lock.is_file() and not restore_lock.is_whole(lock):
         lock.unlink()  # DVC was killed while it wrote it; results come back from DVC's run cache
+
+
+def keep(study: str, name: str, choose: Callable[[], str]) -> str:
+    """A choice that is made once for a study, since another one at a later start would train everything anew."""
+    path = FOLDER / study / f"{name}.txt"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(choose())
+        new.replace(path)
+    return path.read_text()
 
 
 def remove(study: str) -> None:

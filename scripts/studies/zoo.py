@@ -1,14 +1,18 @@
-"""`make zoo`: every fusion of the folder, compared."""
+"""`make zoo`: every fusion of the folder, compared; then variants of this run (variants.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.studies import results, runs, workspace
+from scripts.studies import results, runs, variants, variants_figure, variants_page, workspace
 from scripts.studies.runs import Run
+from scripts.studies.variants import MATCHED, PLACES
 from stages.lib import fusions
+from stages.lib.plots import style
 
+MAIN = "main"
 SEEDS = range(51, 57)
 SETTINGS = [
     f"seeds=[{','.join(map(str, SEEDS))}]",
@@ -19,9 +23,27 @@ SETTINGS = [
 def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     """Carries out the runs and writes reports/zoo/."""
     settings = main_settings()
-    folders = runs.run_all("zoo", dataset, [Run("main", (*settings, *overrides))])
+    variants_of_main = variants.list_runs((*settings, *overrides))
+    folders = runs.run_all("zoo", dataset, [Run(MAIN, (*settings, *overrides)), *variants_of_main])
     path = f"dataset.path={workspace.dataset_path(dataset)}"
-    results.copy(folders["main"], "zoo", [*settings, path, *overrides])
+    target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
+    add_variants(folders, target)
+
+
+def add_variants(folders: Mapping[str, Path], target: Path) -> None:
+    """Adds what the variants found to the report, with a figure, and writes variants.json."""
+    found = {name: variants.read(folder) for name, folder in folders.items()}
+    main = found[MAIN]
+    matched = variants.compare_matched(main, found[MATCHED]) if MATCHED in found else None
+    others = {place: found[name] for place in PLACES if (name := variants.place_name(place)) in found}
+    places = variants.compare_places(main, others) if others else None
+    if matched is None and places is None:
+        return
+    page = target / "report.md"
+    page.write_text(variants_page.insert(page.read_text(), matched, places))
+    numbers = variants_page.numbers(matched, places)
+    (target / "variants.json").write_text(f"{json.dumps(numbers, indent=2)}\n")
+    style.save(variants_figure.draw(matched, places), target / "figures" / "variants.png")
 
 
 def main_settings() -> list[str]:
@@ -31,7 +53,7 @@ def main_settings() -> list[str]:
         *SETTINGS,
         f"intermediate=[{','.join(joint)}]",
         f"late=[{','.join(late)}]",
-        f"train.precision={faster_precision()}",
+        f"train.precision={workspace.keep('zoo', 'precision', faster_precision)}",
     ]
 
 
