@@ -59,9 +59,9 @@ def render(tuning: Tuning, closing: str) -> str:
         "",
         f"Balanced accuracy on the {tuning.split} split: mean over {plural(len(tuning.seeds), 'seed')} and "
         f"{tuning.confidence:.0%} interval over seeds and scenes. Ranks are places of fusions by this mean. "
-        "Neighbours often differ by less than their intervals, so a changed rank alone means nothing. The difference is "
-        f"paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all fusions that were not "
-        "trained alike in both runs. Single sensors are not tested.",
+        "Neighbours often differ by less than their intervals, so a changed rank alone means nothing. The difference "
+        f"is paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all fusions "
+        "that were not trained alike in both runs. Single sensors are not tested.",
         "",
         "## The search",
         "",
@@ -204,10 +204,10 @@ def _search_words(tuning: Tuning) -> str:
     default = f"{tuning.default.learning_rate:g}, {tuning.default.weight_decay:g}"
     return (
         "Validation loss at each point, written as learning rate, weight decay: each seed's at its best epoch, mean "
-        f"over the seeds {join([str(seed) for seed in tuning.search_seeds])}, which are not seeds of the two runs. The "
-        f"lowest is bold, and the model got this point. The default is {default}. Where a late fusion is a head over frozen "
-        f"networks, the head's learning rates are {join(rates)} instead; in the search it joins the networks of the "
-        "same point, in the tuned run those with the own settings of rgb and lidar."
+        f"over the seeds {join([str(seed) for seed in tuning.search_seeds])}, which are not seeds of the two runs. "
+        f"The lowest is bold, and the model got this point. The default is {default}. Where a late fusion is a head "
+        f"over frozen networks, the head's learning rates are {join(rates)} instead; in the search it joins the "
+        "networks of the same point, in the tuned run those with the own settings of rgb and lidar."
     )
 
 

@@ -1,4 +1,4 @@
-"""`make tune`: the same small search for every model; then a run with default settings and one with each model's own."""
+"""`make tune`: the same small search for every model; then a run with default and one with own settings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
 
 def default_settings(overrides: Sequence[str]) -> list[str]:
     """Those of `make zoo`, so that what it has trained is not trained again, without settings of single models."""
-    settings = [*zoo.main_settings(), *_NO_OWN_SETTINGS, *overrides]
+    settings = [*zoo.main_settings("tune"), *_NO_OWN_SETTINGS, *overrides]
     if any(override.startswith("fusion=") for override in overrides):
         return settings
     listed = parameters.resolved(settings)
