@@ -145,6 +145,7 @@ def run_export(
 NEED_THE_TINY_RUN = [
     "test_pipeline",
     "test_resume",
+    "test_tune_queue",
     "test_tracking",
     "test_own_data",
     "test_bad_input",

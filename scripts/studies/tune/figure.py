@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from scripts.studies.tune.comparison import Trained, Tuning
-from stages.lib.plots import panels, style
+from stages.lib.plots import style
 from stages.lib.plots.style import plt
-from stages.lib.report.format import label
+from stages.lib.report.format import label, points
 from stages.lib.statistics.results import Contrast
 
 NAME = "tuned.png"
@@ -39,7 +39,7 @@ def draw(tuning: Tuning) -> Figure:
         )
         _mark(axis, *ends[0], color="0.62", face="white")
         _mark(axis, *ends[1], color=palette[name], face=palette[name])
-        gain = "same" if model.is_same else panels.points(100 * model.gain.difference)
+        gain = "same" if model.is_same else points(model.gain.difference, sign=True)
         is_claim = isinstance(model.gain, Contrast) and model.gain.outcome in ("better", "worse")
         axis.text(
             1.02,
@@ -50,6 +50,10 @@ def draw(tuning: Tuning) -> Figure:
             fontweight="bold" if is_claim else "normal",
             color="black" if is_claim else "0.4",
         )
+    axis.axhline(
+        len(tuning.models) - len(tuning.fusions) - 0.5, color="0.6", linewidth=0.8
+    )  # above the sensors
+    axis.text(1.02, len(names) - 0.35, "points", transform=axis.get_yaxis_transform(), color="0.4")
     axis.set_yticks(range(len(names)), [label(name) for name in reversed(names)])
     axis.set_ylim(-0.5, len(names) - 0.5)
     axis.tick_params(axis="y", length=0)
@@ -58,7 +62,7 @@ def draw(tuning: Tuning) -> Figure:
     axis.set_xlabel(f"balanced accuracy on the {tuning.split} split")
     axis.set_title(
         f"open: default settings; filled: own settings; bars: {tuning.confidence:.0%} intervals\n"
-        "right: change in points, bold where significant",
+        "right: change, bold where significant",
         fontweight="normal",
         loc="left",
     )

@@ -36,6 +36,7 @@ def render(tuning: Tuning, closing: str) -> str:
     bullets = [
         fronts(tuning),
         what_changed(tuning),
+        what_did_not(tuning),
         moved(tuning),
         failed_seeds(tuning),
         at_edges(tuning),
@@ -89,29 +90,46 @@ def fronts(tuning: Tuning) -> str:
 
 
 def what_changed(tuning: Tuning) -> str:
-    """What tuning did to each fusion, as far as the tests decide it."""
-    if tuning.num_scenes < 2 or len(tuning.seeds) < LEAST_SEEDS:
-        few = "a single scene" if tuning.num_scenes < 2 else plural(len(tuning.seeds), "seed")
-        return f"**Nothing can be claimed** about the gain by tuning with {few}."
-    same = [name for name in tuning.fusions if tuning.models[name].is_same]
-    by_outcome: dict[str, list[str]] = {}
-    for name in tuning.fusions:
-        gain = tuning.models[name].gain
-        if name not in same and isinstance(gain, Contrast):
-            by_outcome.setdefault(gain.outcome, []).append(name)
+    """What tuning did to fusions, as far as the tests decide it."""
+    if _few(tuning):
+        return f"**Nothing can be claimed** about the gain by tuning with {_few(tuning)}."
+    by_outcome = _by_outcome(tuning)
+    parts = [
+        f"**Significantly {key} with own settings:** {_with_gains(tuning, by_outcome[key])}."
+        for key in ("better", "worse")
+        if key in by_outcome
+    ]
+    return " ".join(parts) or "**No fusion is shown to be better or worse with its own settings.**"
+
+
+def what_did_not(tuning: Tuning) -> str:
+    """The fusions about whose gain nothing is claimed."""
+    by_outcome = {} if _few(tuning) else _by_outcome(tuning)
     parts = []
-    for key, verb in (("better", "better"), ("worse", "worse")):
-        if names := by_outcome.get(key):
-            parts.append(f"**Significantly {verb} with own settings:** {_with_gains(tuning, names)}.")
-    if not parts:
-        parts.append("**No fusion is shown to be better or worse with its own settings.**")
     if names := by_outcome.get("tied"):
         parts.append(f"Tied, within {points(tuning.margin)} points: {_names(names)}.")
     if names := by_outcome.get("not decided"):
         parts.append(f"Not decided: {_with_gains(tuning, names)}.")
-    if same:
-        parts.append(f"Trained alike in both runs, because the search chose the default: {_names(same)}.")
+    if names := [name for name in tuning.fusions if tuning.models[name].is_same]:
+        parts.append(f"Trained alike in both runs, because the search chose the default: {_names(names)}.")
     return " ".join(parts)
+
+
+def _few(tuning: Tuning) -> str:
+    """Of what there is too little for any claim; empty if there is enough."""
+    if tuning.num_scenes < 2:
+        return "a single scene"
+    return plural(len(tuning.seeds), "seed") if len(tuning.seeds) < LEAST_SEEDS else ""
+
+
+def _by_outcome(tuning: Tuning) -> dict[str, list[str]]:
+    """The fusions that were not trained alike in both runs, by the outcome of their gain."""
+    found: dict[str, list[str]] = {}
+    for name in tuning.fusions:
+        gain = tuning.models[name].gain
+        if not tuning.models[name].is_same and isinstance(gain, Contrast):
+            found.setdefault(gain.outcome, []).append(name)
+    return found
 
 
 def moved(tuning: Tuning) -> str:
