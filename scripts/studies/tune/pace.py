@@ -19,10 +19,13 @@ class Pace:
         self.gaps_s: list[float] = []
 
     def update(self, finished: int, now_s: float) -> bool:
-        """Takes the present count; returns whether it has changed."""
-        if finished == self.finished:
+        """Takes the present count; returns whether it has grown.
+
+        A lower count is no news: it comes from a file that DVC is just writing, or from a task that starts again.
+        """
+        if self.finished is not None and finished <= self.finished:
             return False
-        if self.finished is not None and finished > self.finished:
+        if self.finished is not None:
             gap_s = now_s - self.changed_s
             if gap_s > _FROM_CACHE_S:
                 self.gaps_s.append(gap_s)
