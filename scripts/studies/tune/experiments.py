@@ -17,7 +17,6 @@ from stages.lib.core.errors import UserError
 
 _TASKS = Path(".dvc/tmp/exps")  # DVC's: copies of the workspace, one for each running experiment
 _WORKERS = _TASKS / "celery"  # DVC's: the files of its worker processes
-_FAILED = "refs/exps/celery/failed"  # DVC's; there once a task has failed
 _START_S = 60.0  # for a worker to write its file
 _GRACE_S = 20.0  # for workers to end
 
@@ -37,10 +36,6 @@ class Queue:
 
     def failed(self) -> set[str]:
         """Names of the tasks that have failed since the queue was cleared."""
-        if not self._output(
-            ["git", "for-each-ref", _FAILED]
-        ):  # opening DVC for each look would take a core's tenth
-            return set()
         try:
             with Repo(self.folder) as repo:
                 return {str(task.entry.name) for task in repo.experiments.celery_queue.iter_failed()}

@@ -19,8 +19,8 @@ from stages.lib.params import Train
 # Of the default learning rates. Half a decade to either side: models that need another learning rate need one of
 # another order, and steps of two would lie within the noise of two seeds.
 FACTORS = (1 / 3, 1.0, 3.0)
-# The default, and a value that can matter. A run of 350 steps at the default learning rate takes 1 - exp(-0.21 x decay)
-# off every weight: 2 % at 0.1, which made no difference (benchmarks/README.md), 19 % at 1. The head of a late fusion
+# The default, and a value that can matter. 350 steps at the default learning rate take 1 - exp(-0.21 x decay) off
+# every weight: 2 % at 0.1, which made no difference (benchmarks/README.md), 19 % at 1. The head of a late fusion
 # takes many more and larger steps; a decay of 1 keeps its weights below about 1.
 WEIGHT_DECAYS = (0.0, 1.0)
 _SETTINGS = {"tune.factors": FACTORS, "tune.weight_decays": WEIGHT_DECAYS}
