@@ -291,7 +291,12 @@ def test_the_page_shows_both_rankings(tuning: Tuning) -> None:
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         *["addition", "diverged", "0.400", "0.400", "0.400", "0.400", "**0.300**"]
     ]
-    assert text.endswith("The last line.\n")
+    assert text.endswith(
+        "  per_model:\n"
+        "    rgb: {learning_rate: 0.001, weight_decay: 0}\n"
+        "    addition: {learning_rate: 0.004, weight_decay: 1}\n"
+        "```\n\nThe last line.\n"
+    )
 
 
 def test_the_page_warns_of_edges(tuning: Tuning) -> None:

@@ -70,6 +70,7 @@ def render(tuning: Tuning, closing: str) -> str:
         "",
         _search_words(tuning),
         "",
+        *_as_settings(tuning),
         closing,
         "",
     ]
@@ -227,6 +228,27 @@ def _search_words(tuning: Tuning) -> str:
         f"over frozen networks, the head's learning rates are {join(rates)} instead; in the search it joins the "
         "networks of the same point, in the tuned run those with the own settings of rgb and lidar."
     )
+
+
+def _as_settings(tuning: Tuning) -> list[str]:
+    """What to write into params.yaml to keep the chosen settings."""
+    entries = [
+        f"    {name}: {{learning_rate: {model.tuned.learning_rate:g}, weight_decay: {model.tuned.weight_decay:g}}}"
+        for name, model in tuning.models.items()
+        if model.point != tuning.default
+    ]
+    if not entries:
+        return []
+    return [
+        "The chosen settings in params.yaml:",
+        "",
+        "```yaml",
+        "train:",
+        "  per_model:",
+        *entries,
+        "```",
+        "",
+    ]
 
 
 def _names(names: Sequence[str]) -> str:
