@@ -30,9 +30,10 @@ def unit(thumbnails: Float[np.ndarray, "N T T"]) -> Float[np.ndarray, "N T T"]:
 
 def coarse(thumbnails: Float[np.ndarray, "*n T T"]) -> Float[np.ndarray, "*n cells"]:
     """With a quarter of the cells, which is enough to find candidates; distances stay about the same."""
-    half = SIDE // 2
-    boxes = thumbnails.astype(np.float32).reshape(*thumbnails.shape[:-2], half, 2, half, 2)
-    return 2 * boxes.mean(axis=(-3, -1)).reshape(*thumbnails.shape[:-2], half**2)
+    # Added by hand: NumPy's mean over axes of two takes five times as long.
+    rows = thumbnails[..., ::2, :].astype(np.float32) + thumbnails[..., 1::2, :]
+    boxes = (rows[..., ::2] + rows[..., 1::2]) / 2
+    return boxes.reshape(*thumbnails.shape[:-2], (SIDE // 2) ** 2)
 
 
 def with_squares(
@@ -78,11 +79,11 @@ def shifted_distance(
     for step in range(_STEPS + 1):
         # Both move by half: then reading values between cells blurs both alike.
         left, right = _moved(first, -shift / 2), _moved(second, shift / 2)
-        difference = (right - left).reshape(len(first), -1)
+        difference = (right - left).reshape(len(first), SIDE**2)
         best = np.minimum(best, np.linalg.norm(difference, axis=1))
         if step == _STEPS:
             break
-        slopes = _slopes((left + right) / 2).reshape(len(first), 2, -1)
+        slopes = _slopes((left + right) / 2).reshape(len(first), 2, SIDE**2)
         normal = slopes @ np.swapaxes(slopes, 1, 2) + 1e-6 * np.eye(2, dtype=np.float32)
         shift = np.clip(
             shift - np.linalg.solve(normal, slopes @ difference[:, :, None])[:, :, 0], -_MOST, _MOST

@@ -47,7 +47,8 @@ _FAINT = 0.02  # standard deviation of a thumbnail's brightness; a picture of le
 # How much a difference in colour (as shares of red, green and blue) and in range (as logarithm) counts.
 _COLOR_WEIGHT, _RANGE_WEIGHT = 2.0, 8.0
 _CANDIDATES = 4  # of each group, which are compared after shifting
-_CANDIDATE_LIMIT = 0.3  # of their distance before
+_CANDIDATE_LIMIT = 0.3  # of their distance before, at _LIMIT
+_LEAST_CANDIDATE_LIMIT = 0.1  # where the limit of near copies is smaller
 _TOGETHER = 128  # groups in a block of the matrix products
 # The splits that are compared, each with the ones after it.
 _PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
@@ -82,7 +83,7 @@ class _Described(NamedTuple):
     """What is compared of the groups of one split."""
 
     pictures: Float[np.ndarray, "N T T"]
-    colors: Float[np.ndarray, "N 3"]  # weighted shares of the mean colour
+    colors: Float[np.ndarray, "N colors"]  # weighted shares of the mean colour
     is_faint: Bool[np.ndarray, "N"]
     rasters: Float[np.ndarray, "N T T"]
     ranges: Float[np.ndarray, "N 1"]  # weighted logarithm of the mean range
@@ -95,16 +96,15 @@ class Search:
     def __init__(self) -> None:
         self._keys: dict[str, list[str]] = defaultdict(list)
         self._thumbnails: dict[str, list[Float[np.ndarray, "2 T T"]]] = defaultdict(list)
-        self._colors: dict[str, list[Float[np.ndarray, "3"]]] = defaultdict(list)
-        self._ranges_m: dict[str, list[float]] = defaultdict(list)
+        self._color_sums: dict[str, list[Float[np.ndarray, "colors"]]] = defaultdict(list)
+        self._ranges_m: dict[str, list[float]] = defaultdict(list)  # 0 where there is no return
 
     def add(self, split: str, key: str, stats: GroupStats) -> None:
         """Adds one group of the cache."""
         self._keys[split].append(key)
         self._thumbnails[split].append(stats.thumbnails)
-        sums = stats.color_sums[0]
-        self._colors[split].append(np.broadcast_to(sums / max(sums.sum(), 1e-9), 3))
-        self._ranges_m[split].append(stats.mean_range_m if stats.returns else 0.0)
+        self._color_sums[split].append(stats.color_sums[0])
+        self._ranges_m[split].append(stats.mean_range_m)
 
     def find(self) -> NearCopies:
         """Compares all groups across splits; of the copies of a group in one split, the closest counts."""
@@ -131,6 +131,8 @@ class Search:
     def _describe(self, split: str) -> _Described:
         thumbnails = np.stack(self._thumbnails[split])
         ranges_m = np.array(self._ranges_m[split], dtype=np.float32)
+        sums = np.stack(self._color_sums[split])
+        colors = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)
         prepared: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for part in _blocks(len(thumbnails), 1024):
             pictures, rasters = (distances.smoothed(thumbnails[part, i].astype(np.float32)) for i in range(2))
@@ -147,7 +149,7 @@ class Search:
         pictures, is_faint, rasters = (np.concatenate(parts) for parts in zip(*prepared, strict=True))
         return _Described(
             pictures=pictures,
-            colors=_COLOR_WEIGHT * np.stack(self._colors[split]).astype(np.float32),
+            colors=_COLOR_WEIGHT * colors.astype(np.float32),
             is_faint=is_faint,
             rasters=rasters,
             ranges=_RANGE_WEIGHT * np.log(np.where(ranges_m > 0, ranges_m, 1))[:, None],
@@ -187,19 +189,17 @@ def _closest(
     groups: _Described, others: _Described, limit: float
 ) -> list[tuple[int, int, float, float | None]]:
     """The closest near copy of each group that has one: both places, and the distances of pictures and rasters."""
-    candidates = _candidates(groups, others)
+    candidates = _candidates(groups, others, max(_LEAST_CANDIDATE_LIMIT, _CANDIDATE_LIMIT * limit / _LIMIT))
     best: dict[int, tuple[float, int, float, float | None]] = {}
     for part in _blocks(len(candidates), 4096):
         pairs = candidates[part]
+        raster = _raster_distances(groups, others, pairs)
+        pairs, raster = pairs[raster <= limit], raster[raster <= limit]
         first, second = _members(groups, pairs[:, 0]), _members(others, pairs[:, 1])
         empty = first.is_empty | second.is_empty
         picture = np.hypot(
             distances.shifted_distance(first.pictures, second.pictures),
             np.linalg.norm(first.colors - second.colors, axis=1),
-        )
-        raster = np.hypot(
-            distances.shifted_distance(first.rasters, second.rasters),
-            np.abs(first.ranges - second.ranges)[:, 0],
         )
         distance = np.where(empty, 2 * picture, np.hypot(picture, raster))
         for i in np.flatnonzero(distance <= limit).tolist():
@@ -213,8 +213,18 @@ def _closest(
     return [(place, other, picture, raster) for place, (_, other, picture, raster) in sorted(best.items())]
 
 
-def _candidates(groups: _Described, others: _Described) -> Int[np.ndarray, "P 2"]:
-    """For each group the few others that may be near copies, by distances that allow for shifts to first order.
+def _raster_distances(
+    groups: _Described, others: _Described, pairs: Int[np.ndarray, "P 2"]
+) -> Float[np.ndarray, "P"]:
+    """Distances of the rasters of pairs; 0 where one of the two has no return, so that the picture decides."""
+    first, second = groups.rasters[pairs[:, 0]], others.rasters[pairs[:, 1]]
+    range_difference = np.abs(groups.ranges[pairs[:, 0]] - others.ranges[pairs[:, 1]])[:, 0]
+    empty = groups.is_empty[pairs[:, 0]] | others.is_empty[pairs[:, 1]]
+    return np.where(empty, 0.0, np.hypot(distances.shifted_distance(first, second), range_difference))
+
+
+def _candidates(groups: _Described, others: _Described, limit: float) -> Int[np.ndarray, "P 2"]:
+    """For each group the few closest others within a limit, by distances that allow for shifts to first order.
 
     Groups are taken by range, and compared only with others of about the same range, and with those without.
     """
@@ -231,14 +241,14 @@ def _candidates(groups: _Described, others: _Described) -> Int[np.ndarray, "P 2"
         own = _members(groups, places)
         start, end = num_empty, len(order)
         if not own.is_empty.any():
-            bounds = own.ranges.min() - _CANDIDATE_LIMIT, own.ranges.max() + _CANDIDATE_LIMIT
+            bounds = own.ranges.min() - limit, own.ranges.max() + limit
             start, end = num_empty + np.searchsorted(ranges, bounds)
         for part in (slice(num_empty), slice(start, end)):
             squares = distances.tangent_squares(own.rasters, own.ranges, rasters[part])
             squares[own.is_empty[:, None] | is_empty[part]] = 0
             squares += distances.tangent_squares(own.pictures, own.colors, pictures[part])
             squares[own.is_faint[:, None] | is_faint[part]] = np.inf
-            rows, columns = np.nonzero(squares <= _CANDIDATE_LIMIT**2)
+            rows, columns = np.nonzero(squares <= limit**2)
             by_distance = np.lexsort((squares[rows, columns], rows))
             rows, columns = rows[by_distance], columns[by_distance]
             # The place of each candidate among those of its group.
