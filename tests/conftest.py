@@ -148,6 +148,7 @@ NEED_THE_TINY_RUN = [
     "test_tune_queue",
     "test_tracking",
     "test_own_data",
+    "test_studies",
     "test_bad_input",
     "test_pages",
     "test_sensor_use",
