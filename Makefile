@@ -8,7 +8,8 @@
 # make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
 # make learning-curve  a quarter, half and all of the training data: [DATASET=folder] [SET=...];
 #                 results in reports/learning-curve/
-#                 MINUTES=30 stops any of the three after that time; the same command goes on, also after Ctrl-C or a kill
+# make tune       every fusion with its own learning rate and weight decay: [DATASET=] [SET=]; reports/tune/; many hours
+#                 MINUTES=30 stops any of the four after that time; the same command goes on, also after Ctrl-C or a kill
 # make lint       style and types only
 # make setup      the environment only
 
@@ -23,7 +24,7 @@ STUDY := exec python -m scripts.studies $(if $(MINUTES),--minutes $(MINUTES))
 # are no Python and do not compile.
 COMPILE := $(VENV)/bin/python -W ignore -m compileall -qq -x '/tests?/' $$(ls -d $(VENV)/lib/python*/site-packages/*) -j
 
-.PHONY: repro test test-all app notebook zoo learning-curve lint setup checkout extras
+.PHONY: repro test test-all app notebook zoo learning-curve tune lint setup checkout extras
 
 repro: setup
 	$(ACTIVATE) && python -m scripts.restore_lock && python -m stages.check && dvc repro
@@ -45,6 +46,9 @@ zoo: setup
 
 learning-curve: setup
 	$(ACTIVATE) && $(STUDY) learning-curve "$(or $(DATASET),data/synthetic)" $(SET)
+
+tune: setup
+	$(ACTIVATE) && $(STUDY) tune "$(or $(DATASET),data/synthetic)" $(SET)
 
 lint: setup
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy

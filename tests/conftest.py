@@ -145,8 +145,10 @@ def run_export(
 NEED_THE_TINY_RUN = [
     "test_pipeline",
     "test_resume",
+    "test_tune_queue",
     "test_tracking",
     "test_own_data",
+    "test_studies",
     "test_bad_input",
     "test_learning_curve_run",
     "test_pages",

@@ -25,6 +25,7 @@ STUDIES = {
     "notebook": "scripts.studies.notebook",
     "zoo": "scripts.studies.zoo",
     "learning-curve": "scripts.studies.learning_curve",
+    "tune": "scripts.studies.tune.study",
 }
 LOCKS = Path(".dvc/tmp")  # outside of the workspaces, which a study removes when it ends
 _PATIENCE_S = 3.0  # for a process that is ending
@@ -46,12 +47,12 @@ def main(arguments: Sequence[str]) -> None:
     LOCKS.mkdir(parents=True, exist_ok=True)
     lock = FileLock(LOCKS / f"study-{given.study}.lock")  # the system frees it when this process ends
     try:
-        lock.acquire(timeout=_PATIENCE_S)
+        held = lock.acquire(timeout=_PATIENCE_S)
     except Timeout:
         raise UserError(
             f"{given.study}: another process works on this study; wait for its end, or stop it"
         ) from None
-    with lock, pieces.limit(given.minutes):
+    with held, pieces.limit(given.minutes):
         try:
             importlib.import_module(STUDIES[given.study]).conduct(Path(given.dataset), given.overrides)
         except pieces.TimeIsUp as end:

@@ -46,14 +46,14 @@ def add_variants(folders: Mapping[str, Path], target: Path) -> None:
     style.save(variants_figure.draw(matched, places), target / "figures" / "variants.png")
 
 
-def main_settings() -> list[str]:
-    """All fusions, in the faster precision."""
+def main_settings(study: str = "zoo") -> list[str]:
+    """All fusions, in the precision that was faster when the study began."""
     joint, late = fusions.names(*fusions.JOINT), fusions.names("late")
     return [
         *SETTINGS,
         f"intermediate=[{','.join(joint)}]",
         f"late=[{','.join(late)}]",
-        f"train.precision={workspace.keep('zoo', 'precision', faster_precision)}",
+        f"train.precision={workspace.keep(study, 'precision', faster_precision)}",
     ]
 
 
