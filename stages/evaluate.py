@@ -29,6 +29,7 @@ from stages.lib.evaluation.robustness import TrainedModel
 from stages.lib.evaluation.sensor_states import EvaluationData, Features, SensorState
 from stages.lib.fusions import ModelSpec
 from stages.lib.models import checkpoints, devices, records
+from stages.lib.models.architecture import Architecture
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Evaluate, Track
 from stages.lib.tensors import groups as stored_groups
@@ -46,9 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     sizes = checkpoints.trained_architecture(name, settings.seeds[0])
     device = devices.choose(settings.train.device)
     devices.prepare_process(torch.get_num_threads())
-    nets = {
-        seed: devices.place(checkpoints.load_network(name, seed, sizes), device) for seed in settings.seeds
-    }
+    nets = load_networks(spec, settings.seeds, sizes, device)
     data = load_data(manifest, settings.evaluate)
     with robustness.thread_pool(device) as pool:
         predictions, probes, decided = evaluate(spec, nets, data, device, pool)
@@ -68,6 +67,18 @@ def main(arguments: Sequence[str]) -> None:
     latency = cost.latency(network, sizes, device, threads=settings.train.threads)
     records.write_timing(f"evaluate-{name}", {"model": name, **latency})
     track(name, measured, settings.track)
+
+
+def load_networks(
+    spec: ModelSpec, seeds: list[int], sizes: Architecture, device: torch.device
+) -> dict[int, FusionNet]:
+    """Every seed's network. Over frozen networks only the first seed's is whole: evaluation knows their logits."""
+    first, *others = seeds
+    nets = {first: devices.place(checkpoints.load_network(spec.name, first, sizes), device)}
+    for seed in others:
+        nets[seed] = checkpoints.load_network(spec.name, seed, sizes, with_frozen_nets=False)
+        devices.place(nets[seed].own_weights, device)
+    return nets
 
 
 def load_data(manifest: Manifest, settings: Evaluate) -> EvaluationData:
@@ -94,11 +105,11 @@ def evaluate(
     for split in data.splits:
         groups = stored_groups.read(manifests.FOLDER, split)
         clean = model.clean(split)
-        for seed, logits in model.logits(clean, data.settings.batch_size).items():
-            predictions.append(Predictions(seed, split, groups, logits.numpy()))
+        logits = model.logits(clean, data.settings.batch_size)
+        predictions += [Predictions(seed, split, groups, own.numpy()) for seed, own in logits.items()]
         if split == data.robustness_split:
             label = f"{spec.name} with corrupted sensors"
-            probes, decided = robustness.measure_robustness(model, data, clean, label)
+            probes, decided = robustness.measure_robustness(model, data, clean, logits, label)
     return predictions, probes, decided
 
 

@@ -74,7 +74,9 @@ def measured(
     data = EvaluationData({"train": split}, "train", groups, missing, np.array(shares), settings)
     with robustness.thread_pool(CPU) as pool:
         model = TrainedModel(nets, SENSORS, partial(sensor_states.features, nets, data, CPU), pool)
-        return robustness.measure_robustness(model, data, model.clean("train"), "robustness")
+        clean = model.clean("train")
+        logits = model.logits(clean, settings.batch_size)
+        return robustness.measure_robustness(model, data, clean, logits, "robustness")
 
 
 class _OneSensorNet(FusionNet):

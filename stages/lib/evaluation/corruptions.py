@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from stages.lib.evaluation.weather import fog, rain
+from stages.lib.evaluation.weather import fog, lengths, rain
 
 Image = Float[Tensor, "B C H W"]
 Raster = Float[Tensor, "B 4 H W"]
@@ -73,7 +73,7 @@ def dropout(raster: Raster, share: float, generator: Generator) -> Raster:
 
 def range_noise(raster: Raster, deviation_m: float, generator: Generator) -> Raster:
     """Gaussian noise on each return's range, along its ray."""
-    range_m = raster[:, :3].norm(dim=1, keepdim=True)
+    range_m = lengths(raster[:, :3])
     noisy = range_m + deviation_m * torch.randn(range_m.shape, generator=generator)
     scale = torch.where(range_m > 0, noisy.clamp(min=0) / range_m.clamp(min=1e-6), 1.0)
     return torch.cat([raster[:, :3] * scale, raster[:, 3:]], dim=1)

@@ -20,8 +20,8 @@ from stages.lib.models.networks import FusionNet
 if TYPE_CHECKING:
     from torch.utils.benchmark import Measurement
 
-_WARM_UP = 10  # passes that are not counted
-_MEASURED_S = 1.0  # of passes that are
+_WARM_UP = 3  # passes that are not counted
+_MEASURED_S = 0.5  # of passes that are
 
 # The counter's hook imports torch.compile's front end, more than a second in every process, only to exclude itself
 # from compiling. With this attribute set, it takes that as done.

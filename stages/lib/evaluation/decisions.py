@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from stages.lib.core.errors import UserError
+from stages.lib.evaluation import columns
 
 FOLDER = Path("reports/decisions")
 CLEAN = "clean"
@@ -39,14 +40,14 @@ def write(name: str, decisions: Decisions) -> None:
     """Writes the decisions of a model."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     seeds, groups = decisions.seeds, decisions.groups
-    columns = {
-        "seed": pa.array(np.repeat(np.array(seeds, dtype=np.int64), len(groups))),
-        "group": pa.array(groups * len(seeds)),
+    table = {
+        "seed": columns.numbers(np.repeat(np.array(seeds, dtype=np.int64), len(groups))),
+        "group": columns.texts(groups * len(seeds)),
     }
     for state, decided in decisions.decided.items():
         flat = decided.reshape(-1).astype(np.int16)
-        columns[state] = pa.array(flat, mask=flat == ABSENT)
-    pq.write_table(pa.table(columns), FOLDER / f"{name}.parquet")
+        table[state] = columns.numbers(flat, flat == ABSENT)
+    pq.write_table(pa.table(table), FOLDER / f"{name}.parquet")
 
 
 def read(name: str) -> Decisions:

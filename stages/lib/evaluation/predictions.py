@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from stages.lib.core.errors import UserError
-from stages.lib.evaluation import metrics
+from stages.lib.evaluation import columns, metrics
 from stages.lib.evaluation.metrics import Metrics
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors.groups import CONDITION, CachedGroup
@@ -124,15 +123,16 @@ def read(name: str, split: str) -> SplitPredictions:
 
 def _table(model: str, part: Predictions) -> pa.Table:
     count = len(part.groups)
-    columns: dict[str, Any] = {
-        "model": [model] * count,
-        "seed": np.full(count, part.seed, dtype=np.int64),
-        "split": [part.split] * count,
-        "group": [group.group for group in part.groups],
-        "scene": [group.scene for group in part.groups],
-        "label": part.labels.astype(np.int64),
+    table = {
+        "model": columns.texts([model] * count),
+        "seed": columns.numbers(np.full(count, part.seed, dtype=np.int64)),
+        "split": columns.texts([part.split] * count),
+        "group": columns.texts([group.group for group in part.groups]),
+        "scene": columns.texts([group.scene for group in part.groups]),
+        "label": columns.numbers(part.labels.astype(np.int64)),
     }
-    columns |= stored_groups.condition_columns(part.groups)
+    for name, values in stored_groups.condition_columns(part.groups).items():
+        table[name] = columns.texts(values)
     for index in range(part.logits.shape[1]):
-        columns[f"logit_{index}"] = part.logits[:, index].astype(np.float32)
-    return pa.table(columns)
+        table[f"logit_{index}"] = columns.numbers(part.logits[:, index].astype(np.float32))
+    return pa.table(table)

@@ -69,12 +69,17 @@ class TrainedModel:
 
 
 def measure_robustness(
-    model: TrainedModel, data: EvaluationData, clean: dict[str, Features], label: str
+    model: TrainedModel,
+    data: EvaluationData,
+    clean: dict[str, Features],
+    logits: dict[int, Float[Tensor, "N K"]],
+    label: str,
 ) -> tuple[dict[int, Probes], Decisions]:
     """Decisions of every seed's network on the robustness split with the sensors in every state; their accuracy.
 
     Args:
         clean: features of that split as measured.
+        logits: from these features, by seed.
         label: of the progress bar.
     """
     networks, sensors, pool, settings = model.networks, model.sensors, model.pool, data.settings
@@ -82,21 +87,25 @@ def measure_robustness(
     orders = _orders(len(data.labels), settings.permutations)
     states = [state for sensor in sensors for state in data.corruptions(sensor)]
 
-    def decide(seed: int, features: dict[str, Tensor]) -> Int[np.ndarray, "n"]:
-        logits = _logits(networks[seed], features, settings.batch_size)
+    def decided_by(logits: Float[Tensor, "n K"]) -> Int[np.ndarray, "n"]:
         return metrics.predicted(metrics.weighed(logits.numpy(), data.class_shares))
+
+    def decide(seed: int, features: dict[str, Tensor]) -> Int[np.ndarray, "n"]:
+        return decided_by(_logits(networks[seed], features, settings.batch_size))
 
     def with_missing(seed: int) -> dict[str, Int[np.ndarray, "N"]]:
         """With all sensors as measured, and with each or both missing."""
         present, absent = _of_seed(clean, seed), _of_seed(missing, seed)
         absent = {sensor: absent[sensor].expand_as(present[sensor]) for sensor in sensors}
+        # Without both sensors all samples look the same; a batch of them has the same bits as the first of many.
+        batch = {sensor: same[: settings.batch_size] for sensor, same in absent.items()}
         return (
-            {CLEAN: decide(seed, present)}
+            {CLEAN: decided_by(logits[seed])}
             | {
                 str(SensorState(sensor, MISSING)): decide(seed, present | {sensor: absent[sensor]})
                 for sensor in sensors
             }
-            | {str(SensorState(BOTH, MISSING)): decide(seed, absent)}
+            | {str(SensorState(BOTH, MISSING)): np.repeat(decide(seed, batch)[:1], len(data.labels))}
         )
 
     def with_shuffled(pair: tuple[int, str]) -> float:

@@ -45,17 +45,23 @@ def metadata(name: str, seed: int) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def load_network(name: str, seed: int, sizes: Architecture, models: Path = MODELS) -> FusionNet:
+def load_network(
+    name: str, seed: int, sizes: Architecture, models: Path = MODELS, *, with_frozen_nets: bool = True
+) -> FusionNet:
     """A trained model in evaluation mode; a head over frozen networks comes with the trained networks of its seed.
 
     Args:
         models: folder of all models.
+        with_frozen_nets: False leaves these networks without weights: the model then joins their logits only.
 
     Raises:
         UserError: when weights are missing or do not fit these sizes.
     """
-    network = networks.build(name, sizes)
-    for part, module in {**network.frozen_nets, name: network.own_weights}.items():
+    # Without initial weights, which would take longer than reading the trained ones.
+    network = networks.sketch(name, sizes)
+    frozen_nets = network.frozen_nets if with_frozen_nets else {}
+    for part, module in {**frozen_nets, name: network.own_weights}.items():
+        module.to_empty(device="cpu")
         _load_weights(module, weights_path(models, part, seed))
     return network.eval()
 
