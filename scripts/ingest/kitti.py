@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> None:
         )
         for name in sorted(split_of)
     ]
-    objects.write_objects(frames, len(frames), given.out, given.folder, settings.export, tally)
+    paths = [frame.picture_path for frame in frames]
+    objects.write_objects(frames, paths, given.out, given.folder, settings, tally)
     objects.print_summary(given.out, tally)
     own = {"lidar.max_range_m": _MAX_RANGE_M, "lidar.axes": "camera", "lidar.unit": "m"}
     command = output.next_command(given.out, settings.dataset, own)

@@ -73,7 +73,8 @@ def settings_of(
     looks = look(sample, scan, sensors, pool)
     warnings = survey.scan_warnings(looks, scan, dataset.path)
     white = images.ALL_BITS
-    if "rgb" in sensors and any(one.image for one in looks):
+    seen = survey.images_of(looks)
+    if "rgb" in sensors and seen:
         found, wanted = survey.most_channels(looks), manifest.channels["rgb"]
         if found != wanted:
             raise UserError(
@@ -81,7 +82,7 @@ def settings_of(
             )
         paths = [path for path in image_paths if os.path.isfile(path)]
         white, guess = survey.white(
-            looks, paths, dataset.rgb.max_value, settings.max_pixels, pool, dataset.path
+            seen, paths, dataset.rgb.max_value, settings.max_pixels, pool, dataset.path
         )
         warnings += [guess] if guess else []
     shape = _usual_shape(looks, scan, manifest.image_size)

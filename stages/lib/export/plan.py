@@ -80,7 +80,7 @@ def decoding_settings(
         assert scan.view is not None
         warnings += survey.view_warnings(looks, scan.view, lidar.orientation)
     white, guess = survey.white(
-        looks,
+        survey.images_of(looks),
         [group.image_path for group in groups],
         dataset.rgb.max_value,
         settings.max_pixels,
