@@ -182,6 +182,7 @@ def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     folder = kitti.write_kitti(tmp_path / "kitti", 6)
     for name, frames in {"train": (0, 1, 2), "val": (4,), "all": range(6)}.items():
         (tmp_path / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
+    (tmp_path / "files.txt").write_text("000004.png\n")
     for number in (0, 4):
         path = folder / f"label_2/{number:06d}.txt"
         path.write_text(path.read_text().replace("Pedestrian", "Cyclist"))
@@ -200,6 +201,10 @@ def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (
             ("--lists", "train.txt", "all.txt"),
             "all.txt:1: scene '000000' is for validation here, but for train at",
+        ),
+        (
+            ("--lists", "train.txt", "files.txt"),
+            "files.txt: no line is the name of a frame or scene with objects, such as 000000",
         ),
         (("--lists", "train.txt"), "--lists: two files"),
         (("--lists", "train.txt", "none.txt"), "none.txt: unreadable file (No such file or directory)"),
