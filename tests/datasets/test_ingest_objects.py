@@ -173,12 +173,16 @@ def test_damaged_frames_are_listed_and_drives_are_scenes(
     ]
     assert len(listed) == len(expected)
     assert all(line.startswith(start) for line, start in zip(listed, expected, strict=True))
-    told = capsys.readouterr().out
+    captured = capsys.readouterr()
+    told = captured.out
+    assert "--drives" not in captured.err, "drives are given"
     assert all(f"left out: {line}\n" in told for line in listed)
     assert "left out: 8 frames and labels in all" in told
 
 
-def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = kitti.write_kitti(tmp_path / "kitti", 6)
     for name, frames in {"train": (0, 1, 2), "val": (4,), "all": range(6)}.items():
         (tmp_path / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
@@ -186,6 +190,8 @@ def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for number in (0, 4):
         path = folder / f"label_2/{number:06d}.txt"
         path.write_text(path.read_text().replace("Pedestrian", "Cyclist"))
+    ingest_in_process(monkeypatch, tmp_path, "kitti", folder, "without-drives")
+    assert "--drives names the drive of each frame" in capsys.readouterr().err
     options = ("--lists", "train.txt", "val.txt", "--classes", "Car", "Cyclist")
     ingest_in_process(monkeypatch, tmp_path, "kitti", folder, "out", *options)
     found = {(stem, group["label"], *group["tags"]) for stem, group in read_groups(tmp_path / "out").items()}
