@@ -38,7 +38,7 @@ from stages.lib.deployment.table_file import SUFFIXES, PredictionFile
 from stages.lib.evaluation import robustness
 from stages.lib.evaluation.decisions import BOTH
 from stages.lib.evaluation.predictions import SplitPredictions
-from stages.lib.export import decode
+from stages.lib.export import decode, plan
 from stages.lib.models import devices
 from stages.lib.params import Dataset, Params, Report
 from stages.lib.report import format
@@ -149,7 +149,7 @@ def predict(
             dataset,
             settings.export,
             sensors,
-            prediction.sample(reader, dataset, settings.export.max_pixels),
+            plan.sample_jobs(reader, groups, dataset, settings.export.max_pixels),
             [group.image_path for group in groups],
             workers,
         )

@@ -103,24 +103,27 @@ class FrameResult:
     error: str | None = None  # why nothing could be cut
 
 
-def cut_frames(frames: list[Frame], folder: Path, size: int, max_pixels: int) -> list[FrameResult]:
+def cut_frames(
+    frames: list[Frame], folder: Path, size: int, max_pixels: int, white: int
+) -> list[FrameResult]:
     """Cuts the objects of some frames, and writes their crops into data/ and depth images into depth/.
 
     Args:
         size: side of the rasters in cells.
         max_pixels: larger pictures and clouds are refused.
+        white: the value of white in pictures of 16 bits; crops have 8 bits.
     """
     results = []
     for frame in frames:
         try:
-            results.append(_cut_frame(frame, folder, size, max_pixels))
+            results.append(_cut_frame(frame, folder, size, max_pixels, white))
         except UserError as error:
             results.append(FrameResult([], Counter(), f"{frame.picture_path}: not cut; {error}"))
     return results
 
 
-def _cut_frame(frame: Frame, folder: Path, size: int, max_pixels: int) -> FrameResult:
-    picture, _ = images.read_whole(frame.picture_path, max_pixels)
+def _cut_frame(frame: Frame, folder: Path, size: int, max_pixels: int, white: int) -> FrameResult:
+    picture, _ = images.read_whole(frame.picture_path, max_pixels, white)
     returns = frame.scan.returns(picture.width, picture.height, max_pixels)
     groups = []
     left_out = Counter[str]()

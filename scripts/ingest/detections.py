@@ -28,13 +28,15 @@ from scripts.ingest import objects, output, scenes
 from scripts.ingest.cutting import Box, Frame, LabelledObject, PictureReturns, Scan
 from scripts.ingest.objects import Tally
 from stages.lib import params
+from stages.lib.core import console
 from stages.lib.core.errors import UserError, shortened
 from stages.lib.core.names import SPLITS
-from stages.lib.datasets import database, reader
+from stages.lib.datasets import database, reader, slice_samples
 from stages.lib.lidar import formats, readers
 from stages.lib.params import Dataset
 
 _KEPT = ("distance_m", "occlusion", "truncation")  # attributes of a detection that its group keeps
+_LARGEST = 1.01  # side of a box as a share of the picture's, with room for rounding
 _TOGETHER = 8  # arrays that are read from the database together; more would only take memory
 
 
@@ -91,13 +93,16 @@ def main(arguments: Sequence[str]) -> None:
         groups = {group.name: group for group in read_groups(dataset, given.folder, settings.dataset, tally)}
         labelled = {name: group.objects for name, group in groups.items()}
         labelled = objects.of_classes(labelled, given.classes, tally)
-        split_of = find_splits({name: groups[name] for name in labelled}, labelled, given)
+        split_of = find_splits(
+            dataset, {name: groups[name] for name in labelled}, labelled, settings.dataset, given
+        )
         tally.objects["of groups without a split"] += sum(
             len(of_group) for name, of_group in labelled.items() if name not in split_of
         )
         chosen = [groups[name] for name in sorted(split_of)]
         frames = make_frames(dataset, chosen, split_of, labelled, settings.dataset)
-        objects.write_objects(frames, len(chosen), given.out, given.folder, settings.export, tally)
+        paths = [group.picture_path for group in chosen]
+        objects.write_objects(frames, paths, given.out, given.folder, settings, tally)
     objects.print_summary(given.out, tally)
     print(f"wrote {given.out}; next: {output.next_command(given.out, settings.dataset)}")
 
@@ -194,7 +199,24 @@ def read_groups(dataset: Any, folder: Path, settings: Dataset, tally: Tally) -> 
                 place=f"{folder}: {shortened(name, 200)}",
             )
         )
+    require_shares([item for group in groups for item in group.objects], folder, settings)
     return sorted(groups, key=lambda group: group.name)
+
+
+def require_shares(found: list[LabelledObject], folder: Path, settings: Dataset) -> None:
+    """Raises UserError when most boxes are larger than their pictures: then they are in pixels."""
+    too_large = [item.box for item in found if max(_sides(item.box)) > _LARGEST]
+    if 2 * len(too_large) > len(found):
+        width, height = _sides(too_large[0])
+        raise UserError(
+            f"{folder}: {len(too_large):,} of {len(found):,} boxes in '{settings.label_field}' (dataset.label_field) "
+            f"are larger than their pictures, such as {width:g} x {height:g}; FiftyOne's bounding_box is "
+            "[left, top, width, height] in shares of the picture (0 to 1), not in pixels"
+        )
+
+
+def _sides(box: Box) -> tuple[float, float]:
+    return box.right - box.left, box.bottom - box.top
 
 
 def _samples(dataset: Any, slice_name: str, settings: Dataset) -> dict[Any, dict[str, Any]]:
@@ -224,7 +246,11 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def _as_object(detection: dict[str, Any]) -> LabelledObject | None:
     """The object of a stored detection; None if it has no label or no box."""
-    label, box = detection.get("label"), detection.get("bounding_box") or []
+    try:
+        label = slice_samples.as_text(detection.get("label"))  # ids of classes are numbers
+    except UserError:
+        return None
+    box = detection.get("bounding_box") or []
     if not label or len(box) != 4 or not all(_is_number(value) for value in box):
         return None
     left, top, width, height = map(float, box)
@@ -237,12 +263,33 @@ def _is_number(value: object) -> bool:
 
 
 def find_splits(
-    groups: dict[str, PictureGroup], labelled: dict[str, list[LabelledObject]], given: argparse.Namespace
+    dataset: Any,
+    groups: dict[str, PictureGroup],
+    labelled: dict[str, list[LabelledObject]],
+    settings: Dataset,
+    given: argparse.Namespace,
 ) -> dict[str, str]:
-    """The split of each group: by lists if they are given, otherwise by its tag; by shares if no group has one."""
-    tagged = {name: group.split for name, group in groups.items() if group.split is not None}
-    if tagged and given.lists is None:
-        return tagged
+    """The split of each group: by lists if they are given, otherwise by its tag; by shares if no group has one.
+
+    Raises:
+        UserError: when groups have tags of splits, but none that of training or of validation.
+    """
+    if given.lists is None:
+        tagged = {name: group.split for name, group in groups.items() if group.split is not None}
+        tags = ", ".join(sorted(map(shortened, dataset.distinct("tags"))))
+        for split in ("train", "validation"):
+            if tagged and split not in tagged.values():
+                raise UserError(
+                    f"{given.folder}: no group with objects has the tag '{getattr(settings.splits, split)}' "
+                    f"(dataset.splits.{split}); the dataset's tags are {tags}"
+                )
+        if tagged:
+            return tagged
+        if tags:
+            console.report_line(
+                f"warning: {given.folder}: no group has the tag of a split (dataset.splits), so scenes are split by "
+                f"shares; the dataset's tags are {tags}"
+            )
     labels = {name: {item.label for item in of_group} for name, of_group in labelled.items()}
     return scenes.assign(labels, {name: group.scene for name, group in groups.items()}, given)
 

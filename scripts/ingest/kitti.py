@@ -39,6 +39,11 @@ def main(arguments: Sequence[str]) -> None:
     pictures = find_frames(folder, tally.lines)
     labelled = objects.of_classes(read_objects(folder, pictures, tally), given.classes, tally)
     scene_of = find_scenes(labelled, given.drives)
+    if given.drives is None and given.lists is None:
+        console.report_line(
+            "warning: each frame counts as a scene of its own, so near-copies from one drive get into several "
+            "splits, and results on them are too good; --drives names the drive of each frame"
+        )
     labels = {name: {item.label for item in of_frame} for name, of_frame in labelled.items()}
     split_of = scenes.assign(labels, scene_of, given)
     tally.objects["of frames in no list"] += sum(
@@ -55,7 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         )
         for name in sorted(split_of)
     ]
-    objects.write_objects(frames, len(frames), given.out, given.folder, settings.export, tally)
+    paths = [frame.picture_path for frame in frames]
+    objects.write_objects(frames, paths, given.out, given.folder, settings, tally)
     objects.print_summary(given.out, tally)
     own = {"lidar.max_range_m": _MAX_RANGE_M, "lidar.axes": "camera", "lidar.unit": "m"}
     command = output.next_command(given.out, settings.dataset, own)

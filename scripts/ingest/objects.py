@@ -13,11 +13,11 @@ from pathlib import Path
 from scripts.command_line import Parser
 from scripts.ingest import output
 from scripts.ingest.cutting import Frame, FrameResult, LabelledObject, cut_frames
-from stages.lib.core import console
+from stages.lib.core import console, errors
 from stages.lib.core.errors import UserError
 from stages.lib.datasets.writer import NewGroup, write
-from stages.lib.export import decode
-from stages.lib.params import Export
+from stages.lib.export import decode, survey
+from stages.lib.params import Params
 
 _FRAMES = 8  # that a process cuts for one task
 
@@ -56,23 +56,45 @@ def of_classes(
 
 
 def write_objects(
-    frames: Iterable[Frame], num_frames: int, out: Path, source: Path, settings: Export, tally: Tally
+    frames: Iterable[Frame],
+    picture_paths: list[Path],
+    out: Path,
+    source: Path,
+    settings: Params,
+    tally: Tally,
 ) -> None:
     """Cuts all objects and writes the dataset `out`; the tally counts them.
 
+    Args:
+        picture_paths: of all frames.
+
     Raises:
-        UserError: when too few objects can be cut for training and validation.
+        UserError: when too few objects can be cut for training and validation, or the pictures are no pictures.
     """
+    export = settings.export
     # In this order: after Ctrl-C the processes end first, so none writes into a folder that is being deleted.
-    with output.new_folder(out) as folder, decode.started(settings.workers) as pool:
+    with output.new_folder(out) as folder, decode.started(export.workers) as pool:
         for name in ("data", "depth"):
             (folder / name).mkdir(parents=True)
+        white, warning = survey.white_of_files(
+            list(map(str, picture_paths)),
+            settings.dataset.rgb.max_value,
+            export.max_pixels,
+            pool,
+            str(source),
+        )
+        if warning:
+            console.report_line(errors.printable(f"warning: {source}: {warning}"))
         # Absolute, because processes may have another current folder.
         work = partial(
-            cut_frames, folder=folder.absolute(), size=settings.image_size, max_pixels=settings.max_pixels
+            cut_frames,
+            folder=folder.absolute(),
+            size=export.image_size,
+            max_pixels=export.max_pixels,
+            white=white,
         )
         results = itertools.chain.from_iterable(decode.in_order(work, _batches(frames), pool))
-        groups = _counted(console.track(results, "cutting", num_frames, "frame"), tally)
+        groups = _counted(console.track(results, "cutting", len(picture_paths), "frame"), tally)
         first = next(groups, None)
         if first is None:
             reasons = [*tally.lines[:1], *_reasons(tally)]

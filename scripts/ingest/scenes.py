@@ -103,7 +103,7 @@ def _by_lists(scene_of: Mapping[str, str], lists: list[Path]) -> dict[str, str]:
     """The split of each frame whose name, or whose scene's name, is in a list.
 
     Raises:
-        UserError: when a scene is in two splits.
+        UserError: when a scene is in two splits, or a list names nothing that is there.
     """
     frames_of: defaultdict[str, set[str]] = defaultdict(set)
     for frame, scene in scene_of.items():
@@ -112,7 +112,12 @@ def _by_lists(scene_of: Mapping[str, str], lists: list[Path]) -> dict[str, str]:
     split_of: dict[str, str] = {}
     first: dict[str, tuple[str, str]] = {}  # split and place of a scene
     for split, path in zip(SPLITS, lists, strict=False):
-        for number, line in enumerate(read_lines(path), 1):
+        lines = read_lines(path)
+        if frames_of and frames_of.keys().isdisjoint(line.strip() for line in lines):
+            raise UserError(
+                f"{path}: no line is the name of a frame or scene with objects, such as {shortened(min(frames_of))}"
+            )
+        for number, line in enumerate(lines, 1):
             name = line.strip()
             if not name:
                 continue

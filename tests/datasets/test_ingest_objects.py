@@ -173,18 +173,25 @@ def test_damaged_frames_are_listed_and_drives_are_scenes(
     ]
     assert len(listed) == len(expected)
     assert all(line.startswith(start) for line, start in zip(listed, expected, strict=True))
-    told = capsys.readouterr().out
+    captured = capsys.readouterr()
+    told = captured.out
+    assert "--drives" not in captured.err, "drives are given"
     assert all(f"left out: {line}\n" in told for line in listed)
     assert "left out: 8 frames and labels in all" in told
 
 
-def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = kitti.write_kitti(tmp_path / "kitti", 6)
     for name, frames in {"train": (0, 1, 2), "val": (4,), "all": range(6)}.items():
         (tmp_path / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
+    (tmp_path / "files.txt").write_text("000004.png\n")
     for number in (0, 4):
         path = folder / f"label_2/{number:06d}.txt"
         path.write_text(path.read_text().replace("Pedestrian", "Cyclist"))
+    ingest_in_process(monkeypatch, tmp_path, "kitti", folder, "without-drives")
+    assert "--drives names the drive of each frame" in capsys.readouterr().err
     options = ("--lists", "train.txt", "val.txt", "--classes", "Car", "Cyclist")
     ingest_in_process(monkeypatch, tmp_path, "kitti", folder, "out", *options)
     found = {(stem, group["label"], *group["tags"]) for stem, group in read_groups(tmp_path / "out").items()}
@@ -200,6 +207,10 @@ def test_lists_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (
             ("--lists", "train.txt", "all.txt"),
             "all.txt:1: scene '000000' is for validation here, but for train at",
+        ),
+        (
+            ("--lists", "train.txt", "files.txt"),
+            "files.txt: no line is the name of a frame or scene with objects, such as 000000",
         ),
         (("--lists", "train.txt"), "--lists: two files"),
         (("--lists", "train.txt", "none.txt"), "none.txt: unreadable file (No such file or directory)"),
@@ -369,3 +380,69 @@ def test_detections_without_tags_and_with_errors(
     with pytest.raises(UserError, match="not a FiftyOneDataset folder"):
         ingest.main(["detections", str(folder / "data"), "other"])
     assert not (tmp_path / "other").exists()
+
+
+def test_pictures_of_twelve_bits_are_not_cut_dark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Crops have 8 bits, so white has to be found before; also for a thermal camera, whose pictures are refused."""
+    folder = write_detections(tmp_path / "pictures")
+    for path in folder.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16).save(path)
+    ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out")
+    assert "count as 12 bits (white is 4,095)" in capsys.readouterr().err
+    grey = np.asarray(Image.open(folder / "data/picture3.png"))[8:32, 8:32].astype(int) * 255 // 4095
+    crop = read_groups(tmp_path / "out")["000003-picture3_00"]["image"]
+    assert np.array_equal(crop, grey) and crop.max() > 200
+    for path in folder.rglob("*.png"):
+        Image.fromarray(np.full((40, 80), 30_000, np.uint16)).save(path)
+    with pytest.raises(UserError, match=r"temperatures\?.*dataset.rgb.max_value"):
+        ingest_in_process(monkeypatch, tmp_path, "detections", folder, "other")
+
+
+def test_tags_that_are_not_those_of_splits_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_detections(tmp_path / "val", tags=("train", "train", "val", "val"))
+    with pytest.raises(
+        UserError, match=r"has the tag 'validation' \(dataset.splits.validation\); .* train, val"
+    ):
+        ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out")
+    folder = write_detections(tmp_path / "reviewed", tags=("reviewed",))
+    ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out")
+    assert "split by shares; the dataset's tags are reviewed" in capsys.readouterr().err
+
+
+def change_detections(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edits every detection in samples.json."""
+    content = json.loads((folder / "samples.json").read_text())
+    for sample in content["samples"]:
+        for detection in (sample.get("ground_truth") or {}).get("detections", []):
+            change(detection)
+    (folder / "samples.json").write_text(json.dumps(content))
+
+
+def test_boxes_in_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_pixels(detection: dict[str, Any]) -> None:
+        detection["bounding_box"] = [
+            share * side for share, side in zip(detection["bounding_box"], (80, 40) * 2, strict=True)
+        ]
+
+    folder = write_detections(tmp_path / "pictures")
+    change_detections(folder, in_pixels)
+    with pytest.raises(UserError, match=r"32 of 32 boxes .* are larger .* such as 20 x 20; .* not in pixels"):
+        ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out")
+
+
+def test_numbers_as_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of classes, among them 0."""
+
+    def numbered(detection: dict[str, Any]) -> None:
+        detection["label"] = ("cat", "dog").index(detection["label"])
+
+    folder = write_detections(tmp_path / "pictures")
+    change_detections(folder, numbered)
+    ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out", "--classes", "0", "1")
+    labels = [group["label"] for group in read_groups(tmp_path / "out").values()]
+    assert sorted(labels) == ["0"] * 8 + ["1"] * 8

@@ -19,6 +19,7 @@ from stages.lib.datasets import prediction_groups
 from stages.lib.datasets.validation import DataChecks
 from stages.lib.deployment import decoding, prediction
 from stages.lib.deployment.prediction import DecodedGroup
+from stages.lib.export import plan
 from stages.lib.export.decode import Pool
 from stages.lib.tensors import groups as stored_groups
 from stages.lib.tensors import manifest as manifests
@@ -71,7 +72,7 @@ def decoded(
         with prediction_groups.opened(
             dataset, checks, sensors=sensors, tag=None, needs_labels=False
         ) as reader:
-            sample = prediction.sample(reader, dataset, export.max_pixels)
+            sample = plan.sample_jobs(reader, reader.groups, dataset, export.max_pixels)
             paths = [group.image_path for group in reader.groups]
             how, warnings = decoding.settings_of(
                 manifest, dataset, export, sensors, sample, paths, decoding_process
@@ -163,3 +164,17 @@ def test_a_damaged_file_is_an_error_of_its_group(
     assert errors.count(None) == 14
     found, _ = decoded(folder, manifest, sensors=("rgb",), **(values | {"dataset__lidar__field": None}))
     assert all(each.measured.missing["lidar"][each.row] for each in found)
+
+
+def test_condition_fields_do_not_matter(tmp_path: Path, edit_params: Callable[..., Path]) -> None:
+    """What the export would refuse as a condition is no reason to refuse a prediction."""
+
+    def change(number: int, rgb: Any, scan: Any) -> None:
+        rgb["weather"] = ["rain", "night"]
+
+    folder = write_dataset(tmp_path / "data", groups=5, change=change)
+    values = {"dataset__path": str(folder), "dataset__condition_fields": ["weather"]}
+    dataset = params.load(edit_params(dataset__scene_field=None, **values)).dataset
+    checks = DataChecks(dataset.path, "stop")
+    with prediction_groups.opened(dataset, checks, sensors=SENSORS, tag=None, needs_labels=False) as reader:
+        assert len(reader.groups) == 5

@@ -154,7 +154,7 @@ def test_skipping_copies_takes_them_from_training(
 
 def test_harmless_copies_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     manifest = run_export(write_dataset(tmp_path / "data", change=copy_image(0, 1)))
-    assert "1 groups that repeat an image or scan of the same split (data/001)" in manifest.warnings
+    assert "1 group with the image or scan of another group of the same split (data/001)" in manifest.warnings
 
 
 def make_odd(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
@@ -169,8 +169,8 @@ def make_odd(number: int, rgb: fo.Sample, scan: fo.Sample) -> None:
 def test_oddities_are_warnings(tmp_path: Path, run_export: Callable[..., Manifest]) -> None:
     told = run_export(write_dataset(tmp_path / "data", change=make_odd)).warnings
     assert "2 scans without any return (data/000, data/001)" in told
-    assert "1 images of a single colour (data/002)" in told
-    assert any("1 scans with returns farther away than dataset.lidar.max_range_m" in text for text in told)
+    assert "1 image of a single colour (data/002)" in told
+    assert any("1 scan with returns farther away than dataset.lidar.max_range_m" in text for text in told)
 
 
 def test_a_dominant_class_is_a_warning_with_the_scores_of_a_constant_prediction() -> None:

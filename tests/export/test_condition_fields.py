@@ -153,12 +153,14 @@ def test_fields_that_cannot_divide_groups_are_refused(
 
 
 def test_terciles_by_hand() -> None:
-    assert conditions.terciles(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])) == [2.7, 4.3]
+    assert conditions.terciles(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) / 10) == [0.27, 0.43]
+    # Counts are cut at whole numbers.
+    assert conditions.terciles(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])) == [3, 5]
     # Nearly all the same: one bin below would be empty.
     assert conditions.terciles(np.array([0.0] * 8 + [1.0, 2.0, 3.0])) == []
-    assert conditions.terciles(np.array([0.0] * 5 + [1.0, 2.0, 3.0, 4.0])) == [1.3]
+    assert conditions.terciles(np.array([0.0] * 5 + [1.0, 2.0, 3.0, 4.0])) == [2]
     # Numbers that differ in late digits only keep as many as it takes.
-    assert conditions.terciles(1_700_000_000 + np.arange(9.0)) == [1_700_000_002.7, 1_700_000_005.3]
+    assert conditions.terciles(1_700_000_000 + np.arange(9.0)) == [1_700_000_003, 1_700_000_006]
 
 
 def test_few_different_numbers_are_values() -> None:

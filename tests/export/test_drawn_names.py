@@ -11,7 +11,15 @@ from matplotlib import font_manager
 from stages.lib.plots import accuracy, dataset, errors, style
 from stages.lib.plots.dataset import Histogram
 
-NAMES = ["Ba$$in", "$5_$10", "_hidden", "\N{CJK UNIFIED IDEOGRAPH-732B}", "a\\$b\\frac{", "x" * 500, "naïve"]
+NAMES = [
+    "Ba$$in",
+    "$5_$10",
+    "_hidden",
+    "\N{CJK UNIFIED IDEOGRAPH-732B}" * 9,
+    "a\\$b\\frac{",
+    "x" * 500,
+    "naïve",
+]
 
 
 def test_names_are_drawn_as_written() -> None:
@@ -37,6 +45,10 @@ def test_every_figure_with_names_can_be_drawn(tmp_path: Path) -> None:
             7,
         ),
     }
+    margin = [label.get_text().replace("\\$", "$") for label in figures["sheet"].axes[0].get_yticklabels()]
+    assert max(len(line) for label in margin for line in label.split("\n")) <= 15, (
+        "names fit beside the sheet"
+    )
     legend = figures["histograms"].axes[0].get_legend()
     assert legend is not None and len(legend.get_texts()) == len(NAMES)
     with warnings.catch_warnings():

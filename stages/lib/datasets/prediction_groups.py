@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ class PredictionReader(GroupReader):
             UserError: when a slice or a field is missing, or there is no group.
         """
         self._sensors, self._tag, self._needs_labels = sensors, tag, needs_labels
-        super().__init__(dataset, settings, checks)
+        # Nothing is predicted by conditions, so a field of that name may hold anything.
+        # mypy does not see that the groups of params are dataclasses.
+        super().__init__(dataset, replace(settings, condition_fields=[]), checks)  # type: ignore[type-var]
 
     def _check_schema(self) -> None:
         settings, dataset = self._settings, self._dataset
@@ -82,12 +85,7 @@ class PredictionReader(GroupReader):
 
     def _read_groups(self) -> list[DatasetGroup]:
         settings = self._settings
-        images, scans = slice_samples.read(
-            self._dataset,
-            (settings.rgb.slice, settings.lidar.slice),
-            self._stored_as(settings.label_field),
-            self._stored_as(settings.scene_field),
-        )
+        images, scans = self._read_samples()
         groups: dict[str, DatasetGroup] = {}
         for group_id in dict.fromkeys([*images, *scans]):
             samples = [part[group_id] for part in (images, scans) if group_id in part]

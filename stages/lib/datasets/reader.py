@@ -125,13 +125,7 @@ class GroupReader:
 
     def _read_groups(self) -> list[DatasetGroup]:
         settings = self._settings
-        images, scans = slice_samples.read(
-            self._dataset,
-            (settings.rgb.slice, settings.lidar.slice),
-            self._stored_as(settings.label_field),
-            self._stored_as(settings.scene_field),
-            list(self._conditions.stored_as.values()),
-        )
+        images, scans = self._read_samples()
         groups: dict[str, DatasetGroup] = {}
         untagged: set[str] = set()
         num_untagged = 0
@@ -160,6 +154,17 @@ class GroupReader:
         self._conditions.report_doubts(self._checks, (settings.rgb.slice, settings.lidar.slice))
         # FiftyOne's order depends on its database; the order of the keys is always the same.
         return [groups[key] for key in sorted(groups)]
+
+    def _read_samples(self) -> tuple[dict[ObjectId, SliceSample], dict[ObjectId, SliceSample]]:
+        """The samples of the image slice and of the LiDAR slice, by group."""
+        settings = self._settings
+        return slice_samples.read(
+            self._dataset,
+            (settings.rgb.slice, settings.lidar.slice),
+            self._stored_as(settings.label_field),
+            self._stored_as(settings.scene_field),
+            list(self._conditions.stored_as.values()),
+        )
 
     def _report_doubts(self, num_groups: int) -> None:
         """Warns of what every single group may have, but what as a whole may be a mistake."""

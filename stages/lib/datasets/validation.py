@@ -17,12 +17,16 @@ _FEW_TRAINING_GROUPS, _FEW_TEST_SCENES = 200, 30  # smaller sets get a warning
 _DOMINANT_SHARE = 0.8  # of the training groups; a class with at least this share gets a warning
 
 
+# What was found in some groups: its name in the singular, and more about it.
 WARNINGS = {
-    "empty": "scans without any return",
-    "constant": "images of a single colour",
-    "out_of_range": "scans with returns farther away than dataset.lidar.max_range_m",
-    "at_origin": "scans with returns at x = y = z = 0 (channel a has to be 0 where there is no return)",
-    "repeated": "groups that repeat an image or scan of the same split",
+    "empty": ("scan", "without any return"),
+    "constant": ("image", "of a single colour"),
+    "out_of_range": ("scan", "with returns farther away than dataset.lidar.max_range_m"),
+    "at_origin": (
+        "scan",
+        "with returns at x = y = z = 0 (channel a has to be 0 where there is no return)",
+    ),
+    "repeated": ("group", "with the image or scan of another group of the same split"),
 }
 
 # What differs between faults of one cause: paths, numbers and quoted names.
@@ -147,11 +151,11 @@ class DataChecks:
         for kind, causes in self._errors.items():
             some = "; ".join(str(faults[0]) for faults in list(causes.values())[:_EXAMPLES])
             sentences.append(f"left out {self.skipped()[kind]:,}: {kind} (first: {some})")
-        for kind, text in WARNINGS.items():
+        for kind, (noun, text) in WARNINGS.items():
             groups = self._affected[kind]
             if groups:
                 some = ", ".join(groups[:_EXAMPLES]) + (", ..." if len(groups) > _EXAMPLES else "")
-                sentences.append(f"{len(groups):,} {text} ({some})")
+                sentences.append(f"{len(groups):,} {noun}{'s' if len(groups) > 1 else ''} {text} ({some})")
         return [*self._notes, *sentences]
 
 

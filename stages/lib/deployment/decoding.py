@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from stages.lib.core.errors import UserError
 from stages.lib.core.names import SENSORS
-from stages.lib.export import decode, images, scans, survey
+from stages.lib.export import decode, images, plan, scans, survey
 from stages.lib.export.decode import Pool
 from stages.lib.export.scans import Job, ScanSettings
 from stages.lib.export.survey import Look
@@ -68,19 +68,13 @@ def settings_of(
         UserError: when the data cannot be what the settings say, or do not fit the model.
     """
     lidar = dataset.lidar
-    scan = ScanSettings(
-        format=lidar.format,
-        axes=lidar.axes,
-        unit=lidar.unit,
-        orientation=manifest.orientation,
-        max_pixels=settings.max_pixels,
-        max_range_m=lidar.max_range_m,
-        view=_trained_view(manifest, lidar.format),
-    )
+    scan = plan.scan_settings(lidar, settings.max_pixels, _trained_view(manifest, lidar.format))
+    scan = replace(scan, orientation=manifest.orientation)
     looks = look(sample, scan, sensors, pool)
     warnings = survey.scan_warnings(looks, scan, dataset.path)
     white = images.ALL_BITS
-    if "rgb" in sensors and any(one.image for one in looks):
+    seen = survey.images_of(looks)
+    if "rgb" in sensors and seen:
         found, wanted = survey.most_channels(looks), manifest.channels["rgb"]
         if found != wanted:
             raise UserError(
@@ -88,7 +82,7 @@ def settings_of(
             )
         paths = [path for path in image_paths if os.path.isfile(path)]
         white, guess = survey.white(
-            looks, paths, dataset.rgb.max_value, settings.max_pixels, pool, dataset.path
+            seen, paths, dataset.rgb.max_value, settings.max_pixels, pool, dataset.path
         )
         warnings += [guess] if guess else []
     shape = _usual_shape(looks, scan, manifest.image_size)
@@ -103,8 +97,7 @@ def _trained_view(manifest: Manifest, format: str) -> FieldOfView | None:
         raise UserError(
             "dataset.lidar.format is pcd, but the model was not trained on point clouds, so it has no field of view"
         )
-    azimuth, zenith = (tuple(np.deg2rad(found[name]).tolist()) for name in ("azimuth", "zenith"))
-    return FieldOfView(azimuth, zenith)
+    return FieldOfView.from_degrees(found["azimuth"], found["zenith"])
 
 
 def look(jobs: Sequence[Job], settings: ScanSettings, sensors: tuple[str, ...], pool: Pool) -> list[Look]:

@@ -24,9 +24,8 @@ from stages.lib.deployment import decoding
 from stages.lib.deployment.decoding import Measured, Settings
 from stages.lib.deployment.loading import Deployable
 from stages.lib.evaluation import sensor_states
-from stages.lib.export import plan, survey
+from stages.lib.export import plan
 from stages.lib.export.decode import Pool
-from stages.lib.export.scans import Job
 from stages.lib.models import devices
 from stages.lib.models.networks import FusionNet
 from stages.lib.params import Dataset
@@ -145,11 +144,3 @@ def decoded(
     for part, measured in zip(parts, decoding.measured(jobs, settings, pool), strict=True):
         for row, group in enumerate(part):
             yield DecodedGroup(group, measured, row)
-
-
-def sample(reader: PredictionReader, dataset: Dataset, max_pixels: int) -> list[Job]:
-    """Some groups, spread over the dataset."""
-    groups = reader.groups
-    places = np.linspace(0, len(groups) - 1, min(survey.SAMPLE, len(groups))).astype(int)
-    shards = [(Path(), [groups[place] for place in places])]
-    return [job for _, part in plan.make_jobs(reader, shards, dataset, max_pixels) for job in part]

@@ -141,6 +141,8 @@ def terciles(numbers: Float[np.ndarray, "N"]) -> list[float]:
         edges = np.array([float(f"{edge:.{digits}g}") for edge in exact])
         if np.abs(_shares(numbers, edges) - _shares(numbers, exact)).max() <= _ROUNDING:
             break
+    if (numbers == np.rint(numbers)).all():
+        edges = np.ceil(edges)  # the same bins, since no number lies between
     filled: list[float] = []
     for edge in np.unique(edges):
         lower = filled[-1] if filled else -np.inf

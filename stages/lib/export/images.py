@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from stages.lib.core.errors import UserError, first_line
 from stages.lib.export.group_stats import digest_of
@@ -137,6 +137,8 @@ def _opened(path: Path | str, max_pixels: int) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UnidentifiedImageError:  # whose own words say no more than that
+        raise UserError(f"{path}: unreadable image, or neither PNG nor JPEG") from None
     except Image.DecompressionBombError:
         raise UserError(f"{path}: more pixels than export.max_pixels ({max_pixels:,})") from None
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files

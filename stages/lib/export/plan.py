@@ -72,26 +72,15 @@ def decoding_settings(
         UserError: when the data cannot be what the settings say.
     """
     lidar = dataset.lidar
-    scan = ScanSettings(
-        format=lidar.format,
-        axes=lidar.axes,
-        unit=lidar.unit,
-        orientation=lidar.orientation,
-        max_pixels=settings.max_pixels,
-        max_range_m=lidar.max_range_m,
-        view=configured_view(lidar),
-    )
-    picks = np.linspace(0, len(groups) - 1, min(survey.SAMPLE, len(groups))).astype(int)
-    sample = [(Path(), [groups[pick] for pick in picks])]
-    jobs = [job for _, part in make_jobs(reader, sample, dataset, settings.max_pixels) for job in part]
-    looks = survey.look(jobs, scan, pool)
+    scan = scan_settings(lidar, settings.max_pixels, configured_view(lidar))
+    looks = survey.look(sample_jobs(reader, groups, dataset, settings.max_pixels), scan, pool)
     warnings = survey.scan_warnings(looks, scan, dataset.path)
     if lidar.format == "pcd":
         scan = replace(scan, view=scan.view or fitted_view(groups, scan, dataset, pool))
         assert scan.view is not None
         warnings += survey.view_warnings(looks, scan.view, lidar.orientation)
     white, guess = survey.white(
-        looks,
+        survey.images_of(looks),
         [group.image_path for group in groups],
         dataset.rgb.max_value,
         settings.max_pixels,
@@ -103,13 +92,29 @@ def decoding_settings(
     return Settings(settings.image_size, survey.most_channels(looks), white, scan)
 
 
+def scan_settings(lidar: LidarSource, max_pixels: int, view: FieldOfView | None) -> ScanSettings:
+    """How every scan is read.
+
+    Args:
+        view: of point clouds; None for all other formats, and until it is fitted.
+    """
+    return ScanSettings(
+        format=lidar.format,
+        axes=lidar.axes,
+        unit=lidar.unit,
+        orientation=lidar.orientation,
+        max_pixels=max_pixels,
+        max_range_m=lidar.max_range_m,
+        view=view,
+    )
+
+
 def configured_view(lidar: LidarSource) -> FieldOfView | None:
     """The field of view that params.yaml gives for point clouds."""
     configured = lidar.field_of_view_deg
     if configured is None or lidar.format != "pcd":
         return None
-    azimuth, zenith = np.deg2rad(configured.azimuth), np.deg2rad(configured.zenith)
-    return FieldOfView(tuple(azimuth.tolist()), tuple(zenith.tolist()))
+    return FieldOfView.from_degrees(configured.azimuth, configured.zenith)
 
 
 def fitted_view(
@@ -140,6 +145,15 @@ def plan_shards(groups: list[DatasetGroup], shard_groups: int) -> list[tuple[Pat
 def _batched(groups: list[DatasetGroup], size: int) -> Iterator[list[DatasetGroup]]:
     for start in range(0, len(groups), size):
         yield groups[start : start + size]
+
+
+def sample_jobs(
+    reader: GroupReader, groups: list[DatasetGroup], dataset: Dataset, max_pixels: int
+) -> list[Job]:
+    """The jobs of some groups, spread over all of these."""
+    places = np.linspace(0, len(groups) - 1, min(survey.SAMPLE, len(groups))).astype(int)
+    sample = [(Path(), [groups[place] for place in places])]
+    return [job for _, part in make_jobs(reader, sample, dataset, max_pixels) for job in part]
 
 
 def make_jobs(

@@ -5,6 +5,7 @@ What cannot be right is an error at once; what is doubtful becomes a warning.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,9 +61,14 @@ def _look_at(job: Job, settings: ScanSettings) -> Look:
         return Look(image, None, None, None)
 
 
+def images_of(looks: list[Look]) -> list[ImageFacts]:
+    """What the readable images show."""
+    return [one.image for one in looks if one.image]
+
+
 def most_channels(looks: list[Look]) -> int:
     """The number of colour channels that most images have; 3 if no image is readable."""
-    counted = Counter(one.image.channels for one in looks if one.image)
+    counted = Counter(image.channels for image in images_of(looks))
     return max(counted, key=lambda channels: (counted[channels], channels), default=3)
 
 
@@ -115,18 +121,23 @@ def _aspect_warning(pairs: list[tuple[float, ImageFacts]]) -> str | None:
 
 
 def white(
-    looks: list[Look], paths: list[str], configured: int | None, max_pixels: int, pool: Pool, source: str
+    found: list[ImageFacts],
+    paths: list[str],
+    configured: int | None,
+    max_pixels: int,
+    pool: Pool,
+    source: str,
 ) -> tuple[int, str | None]:
     """The value of white in images of 16 bits, and a warning when it is a guess.
 
     Args:
-        paths: all images, which are read if those looked at have 16 bits.
+        found: facts about some images.
+        paths: all images, which are read if some of `found` have 16 bits.
         configured: dataset.rgb.max_value.
 
     Raises:
         UserError: when the images are no pictures but, for example, temperatures.
     """
-    found = [one.image for one in looks if one.image]
     if not any(image.bits == 16 for image in found):
         highest = max((image.high for image in found), default=255)
         if highest > _DARK:
@@ -135,9 +146,25 @@ def white(
             images.ALL_BITS,
             f"no value of {len(found)} images is larger than {highest} of 255: they are nearly black",
         )
-    batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
+    every = image_facts(paths, max_pixels, pool)
+    return judged_white([image for image in every if image.bits == 16], configured, source)
+
+
+def white_of_files(
+    paths: list[str], configured: int | None, max_pixels: int, pool: Pool, source: str
+) -> tuple[int, str | None]:
+    """As `white`, for images of which nothing is known yet."""
+    places = np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths))).astype(int)
+    found = image_facts([paths[place] for place in places], max_pixels, pool)
+    return white(found, paths, configured, max_pixels, pool, source)
+
+
+def image_facts(paths: list[str], max_pixels: int, pool: Pool) -> list[ImageFacts]:
+    """How these files store their images, without the unreadable ones."""
+    size = min(_BATCH, math.ceil(len(paths) / pool.workers) or 1)
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     parts = in_order(partial(_facts, max_pixels=max_pixels), batches, pool)
-    return judged_white([image for part in parts for image in part if image.bits == 16], configured, source)
+    return [image for part in parts for image in part]
 
 
 def _facts(paths: list[str], max_pixels: int) -> list[ImageFacts]:

@@ -5,7 +5,8 @@ N = points of a cloud;  R, C = rows (azimuth) and columns (zenith) of the raster
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,11 @@ class FieldOfView:
 
     azimuth_rad: tuple[float, float]
     zenith_rad: tuple[float, float]
+
+    @classmethod
+    def from_degrees(cls, azimuth: Sequence[float], zenith: Sequence[float]) -> FieldOfView:
+        """The view between these bounds in degrees, two for each angle."""
+        return cls(*((math.radians(first), math.radians(last)) for first, last in (azimuth, zenith)))
 
     def degrees(self) -> dict[str, list[float]]:
         """In the form of `dataset.lidar.field_of_view_deg` of params.yaml."""

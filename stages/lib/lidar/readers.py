@@ -46,6 +46,8 @@ def read_array(content: bytes, max_pixels: int, place: str, *, compressed: bool)
             raise UserError(
                 f"{place}: array of more than {max_bytes:,} bytes; export.max_pixels sets the limit"
             )
+        if not content.startswith(npy.MAGIC_PREFIX):
+            raise ValueError("not in numpy's .npy format")
         length_bytes = 2 if content[6:7] == b"\x01" else 4
         start = 8 + length_bytes + int.from_bytes(content[8 : 8 + length_bytes], "little")
         shape, fortran_order, dtype = _parse_header(content[: min(start, _MAX_HEADER_BYTES)])

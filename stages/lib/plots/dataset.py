@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from matplotlib.figure import Figure
 
-from stages.lib.plots.style import DISTINCT, plain, plt
+from stages.lib.plots.style import DISTINCT, in_known_characters, plain, plt
 
 Shown = tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S 3"], str]  # image, depth image, caption
 
@@ -136,4 +136,4 @@ def pairs(found: list[tuple[Shown, Shown]]) -> Figure:
 
 def _shortened(name: str) -> str:
     """The name of a class in lines that fit into the margin."""
-    return plain(textwrap.fill(name, 15, max_lines=3, placeholder="..."))
+    return plain(textwrap.fill(in_known_characters(name), 15, max_lines=3, placeholder="..."))

@@ -54,13 +54,17 @@ def plain(text: str) -> str:
     Without this, Matplotlib takes dollar signs for formulas, leaves names with a leading underscore out of legends,
     and draws the same box for all characters that its font lacks.
     """
-    known = _characters()
     text = "\n".join(
         line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..." for line in text.split("\n")
     )
-    drawn = "".join(char if char == "\n" or ord(char) in known else f"\\u{ord(char):04x}" for char in text)
-    drawn = drawn.replace("$", r"\$")
+    drawn = in_known_characters(text).replace("$", r"\$")
     return f" {drawn}" if drawn.startswith("_") else drawn
+
+
+def in_known_characters(text: str) -> str:
+    """Text with the numbers of the characters that the font lacks, such as \\u732b."""
+    known = _characters()
+    return "".join(char if char == "\n" or ord(char) in known else f"\\u{ord(char):04x}" for char in text)
 
 
 @functools.cache
