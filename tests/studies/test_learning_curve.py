@@ -232,7 +232,9 @@ def test_files(late_leads: Curve, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_figure_shows_every_mark(late_leads: Curve) -> None:
     """No two marks of a size have the same place, ticks stand at the real numbers, labels do not overlap."""
     accuracies = {name: [size.accuracies[name] for size in late_leads.sizes] for name in MODELS}
-    figure = curve_figure.accuracy_over_groups(accuracies, [60, 120, 240], [0.25, 0.5, 1], "accuracy", 0.95)
+    figure = curve_figure.accuracy_over_groups(
+        accuracies, [60.0, 120.0, 240.0], [0.25, 0.5, 1.0], "accuracy", 0.95
+    )
     axis = figure.axes[0]
     marks = [line for line in axis.lines if line.get_linestyle() == "None"]
     places = np.array([line.get_xdata() for line in marks])
