@@ -147,6 +147,7 @@ NEED_THE_TINY_RUN = [
     "test_resume",
     "test_tracking",
     "test_own_data",
+    "test_studies",
     "test_bad_input",
     "test_learning_curve_run",
     "test_pages",

@@ -46,12 +46,12 @@ def main(arguments: Sequence[str]) -> None:
     LOCKS.mkdir(parents=True, exist_ok=True)
     lock = FileLock(LOCKS / f"study-{given.study}.lock")  # the system frees it when this process ends
     try:
-        lock.acquire(timeout=_PATIENCE_S)
+        held = lock.acquire(timeout=_PATIENCE_S)
     except Timeout:
         raise UserError(
             f"{given.study}: another process works on this study; wait for its end, or stop it"
         ) from None
-    with lock, pieces.limit(given.minutes):
+    with held, pieces.limit(given.minutes):
         try:
             importlib.import_module(STUDIES[given.study]).conduct(Path(given.dataset), given.overrides)
         except pieces.TimeIsUp as end:

@@ -95,7 +95,7 @@ class Progress:
             stage
             for run in runs[runs.index(self.run) :]
             for stage in self.plan.stages[run]
-            if stage not in self.times.get(run, {}) or (run == self.run and stage == self.seen[-1])
+            if stage not in self.times.get(run, {}) or (run == self.run and stage in self.seen[-1:])
         ]
         return sum(_usual_s(stage, finished) for stage in rest)
 

@@ -138,8 +138,8 @@ def _places(found: Places) -> list[str]:
         "## Where to fuse",
         tables.markdown(rows, columns),
         '*Compare the columns "Against".* Each holds the difference in points of balanced accuracy to the same '
-        "fusion at an earlier place (`network.fuse_after`), paired by seed and scene, with its interval and p by Holm's "
-        f"method over all {len(found.contrasts)} comparisons of this table. The earlier the fusion, the fewer "
+        "fusion at an earlier place (`network.fuse_after`), paired by seed and scene, with its interval and p by "
+        f"Holm's method over all {len(found.contrasts)} comparisons of this table. The earlier the fusion, the fewer "
         "blocks process each sensor alone.",
         _place_words(found),
     ]

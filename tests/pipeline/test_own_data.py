@@ -1,4 +1,4 @@
-"""A user's own dataset, and whole runs with preset settings beside the committed run."""
+"""A user's own dataset, and `make notebook` and `make zoo` beside the committed run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,11 @@ from ruamel.yaml import YAML
 from support.datasets import write_dataset
 from support.processes import work_off_queue
 from support.project import Project
+from support.studies import mark_environment_ready, own_settings
 
-from scripts import preset_runs
+from scripts.studies import notebook
 from stages.headline import TEST_METRICS
 from stages.lib import fusions
-from stages.lib.core.errors import UserError
-from stages.lib.statistics import results
 
 
 def stages_run(output: str) -> list[str]:
@@ -156,22 +154,6 @@ def test_each_seed_draws_its_own_training_scenes(run_in_process: Callable[..., P
     assert "fusions missed each sensor on 25% of the samples" in report
 
 
-def mark_environment_ready(clone: Project) -> None:
-    """Makes `make` use the environment of these tests instead of installing one."""
-    (clone.path(".venv") / "bin").mkdir(parents=True)
-    (clone.path(".venv") / "bin" / "activate").touch()
-    clone.path(".venv/.ready").touch()
-
-
-def test_the_zoos_settings() -> None:
-    """All fusions, with enough seeds for claims."""
-    settings = dict(setting.split("=", 1) for setting in preset_runs.preset("zoo"))
-    listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
-    assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
-    assert len(settings["seeds"].split(",")) > results.LEAST_SEEDS
-    assert settings["train.precision"] in ("float32", "bfloat16")
-
-
 @pytest.mark.sweep
 def test_zoo(clone: Project) -> None:
     """`make zoo` trains, evaluates and compares fusions of all kinds, beside the committed run."""
@@ -187,28 +169,34 @@ def test_zoo(clone: Project) -> None:
     commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
     assert f"\n`make zoo` in a clone at the Git revision that trained: {commit}.\n" in report
     assert "seeds 0;" in report
-    assert "those of `make zoo`: seeds=[51,52,53,54,55,56,57,58,59,60], " in report
+    assert "those of `make zoo`: seeds=[51,52,53,54,55,56], " in report
+    # One more run for each other place of the fusion; at one size, the main run is already.
+    assert "\n## Where to fuse\n" in report and "\n## At one number of parameters\n" not in report
+    assert "Nothing can be claimed with 1 seed." in report.split("\n## Where to fuse\n")[1]
+    numbers = json.loads(clone.text("reports/zoo/variants.json"))["fuse_after"]
+    rows = {
+        row["model"]: row for row in csv.DictReader(clone.text("reports/zoo/comparison.csv").splitlines())
+    }
+    own = numbers["models"]["concatenation"]["2"]
+    assert own["parameters"] == int(rows["concatenation"]["parameters"])
+    assert list(numbers["models"]["concatenation"]) == ["1", "2", "3"] and len(numbers["contrasts"]) == 3
+    assert not clone.path(".studies").exists()
     assert all(path.stat().st_size < 200_000 for path in clone.path("reports/zoo/figures").glob("*.png"))
 
 
-def test_a_preset_leaves_the_committed_run_unchanged(clone: Project) -> None:
-    """`make notebook` runs in a clone on the same cache, and reports beside the committed results.
+def test_a_study_leaves_the_committed_run_unchanged(clone: Project) -> None:
+    """`make notebook` runs in a workspace on the same cache, and reports beside the committed results.
 
-    Here with settings whose results are in the cache, so nothing trains; a test below trains with the preset's own.
+    Here with settings whose results are in the cache, so nothing trains; a test below trains with the notebook's own.
     """
     mark_environment_ready(clone)
     clone.set(train__save_every_s=7)  # not committed
-    content = YAML(typ="safe").load(clone.path("params.yaml"))
-    known = []
-    for setting in preset_runs.NOTEBOOK:
-        key = setting.split("=")[0]
-        value = reduce(lambda group, name: group[name], key.split("."), content)
-        known.append(f"{key}={json.dumps(value)}".replace(" ", "").replace('"', ""))
+    known = own_settings(clone)
     output = clone.run("make", "notebook", "DATASET=data/synthetic", f"SET={' '.join(known)}").stdout
     ran = stages_run(output)
     assert {"check", "compare", "headline", "report"} >= set(ran)
     assert "wrote reports/notebook/report.md" in output
-    assert clone.changed_files() == ["params.yaml"]
+    assert clone.changed_files() == ["params.yaml"] and not clone.path(".studies").exists()
     report = clone.text("reports/notebook/report.md")
     assert "`make notebook` in a clone at the Git revision that trained: " in report
     assert len(list(clone.path("reports/notebook/figures").glob("*.png"))) >= 4
@@ -216,7 +204,7 @@ def test_a_preset_leaves_the_committed_run_unchanged(clone: Project) -> None:
 
 def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "cilp", splits=("train", "train", "validation"))
-    settings = (setting.split("=") for setting in preset_runs.NOTEBOOK)
+    settings = (setting.split("=") for setting in notebook.SETTINGS)
     values = {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in settings}
     project = run_in_process(dataset__path=str(folder), **values)
     report = project.text("reports/report.md")
@@ -227,7 +215,7 @@ def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path
 
 
 @pytest.mark.sweep
-def test_notebook_preset(clone: Project, tmp_path: Path) -> None:
+def test_notebook(clone: Project, tmp_path: Path) -> None:
     """On a folder outside the project, with a space in its name."""
     folder = write_dataset(tmp_path / "cilp assessment", splits=("train", "train", "validation"))
     mark_environment_ready(clone)
@@ -238,19 +226,3 @@ def test_notebook_preset(clone: Project, tmp_path: Path) -> None:
     report = clone.text("reports/notebook/report.md")
     assert "with changes that were not committed" in report
     assert "cilp-assessment" in report and "Seeds 51;" in report
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([""], "make notebook DATASET=folder"),
-        (["nowhere"], "no folder 'nowhere'"),
-        (["data/synthetic", "train.epoch=3"], "SET: Could not override 'train.epoch'"),
-    ],
-)
-def test_notebook_preset_needs_a_dataset(
-    shared_clone: Project, monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
-) -> None:
-    monkeypatch.chdir(shared_clone.folder)
-    with pytest.raises(UserError, match=re.escape(message)):
-        preset_runs.main(["notebook", *given])
