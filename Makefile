@@ -8,7 +8,7 @@
 # make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
 # make learning-curve  a quarter, half and all of the training data: [DATASET=folder] [SET=...];
 #                 results in reports/learning-curve/
-#                 MINUTES=30 stops any of the three after that time; the same command goes on, also after Ctrl-C or a kill
+#                 MINUTES=30 stops these three after that time; the same command goes on, also after Ctrl-C or a kill
 # make lint       style and types only
 # make setup      the environment only
 
