@@ -17,6 +17,7 @@ from pathlib import Path
 from dvc import cli
 from filelock import FileLock
 
+from scripts.studies import workspace
 from scripts.studies.progress import Progress
 from stages.lib.core import console, processes
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     progress = Progress.read(Path(home), run)
     logging.getLogger("dvc").addHandler(Messages(progress))
     with FileLock(_LOCK, timeout=_PATIENCE_S):
+        workspace.mend(Path())
         code = cli.main(["repro", *targets])
     if code == 0:
         progress.finish()
