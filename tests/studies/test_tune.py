@@ -308,6 +308,18 @@ def test_the_page_warns_of_edges(tuning: Tuning) -> None:
     assert page.at_edges(replace(tuning, models=inside)) == ""
 
 
+def test_no_fusion_is_in_front_of_a_run_that_learned_nothing(tuning: Tuning) -> None:
+    nothing = replace(tuning.fronts["default"], beats_prior=False)
+    half = replace(tuning, fronts={**tuning.fronts, "default": nothing})
+    text = page.fronts(half)
+    assert (
+        "default settings:** none, since even concatenation is not shown to be better than the class prior"
+        in text
+    )
+    assert "own settings:** addition and concatenation (" in text
+    assert page.moved(half) == ""
+
+
 def with_outcomes(tuning: Tuning, **outcomes: str) -> Tuning:
     models = dict(tuning.models)
     for name, outcome in outcomes.items():

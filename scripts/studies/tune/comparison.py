@@ -60,6 +60,7 @@ class Front:
 
     reference: str  # the fusion with the lowest validation loss
     names: list[str]  # the reference, and all fusions that are not shown to be worse
+    beats_prior: bool  # whether the reference is shown to be better than the class prior
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def compare(
         num_scenes=default.num_scenes,
         points=list(space.points),
         default=space.default,
-        fronts={run: Front(compared[run].reference, compared[run].front) for run in RUNS},
+        fronts={run: _front(compared[run]) for run in RUNS},
         failed=failed,
         models={
             name: TunedModel(
@@ -197,6 +198,11 @@ def _gains(
             f"{name}, tuned", f"{name}, default", differences, compared.confidence
         )
     return gains
+
+
+def _front(compared: Comparison) -> Front:
+    has_learned = bool(compared.models[compared.reference].beats_prior)
+    return Front(compared.reference, compared.front, has_learned)
 
 
 def _failed_seeds(compared: Comparison) -> dict[str, list[int]]:

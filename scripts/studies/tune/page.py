@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from scripts.studies.tune import figure
-from scripts.studies.tune.comparison import RUNS, TunedModel, Tuning
+from scripts.studies.tune.comparison import RUNS, Front, TunedModel, Tuning
 from scripts.studies.tune.grid import Point
 from stages.lib.report.format import (
     interval,
@@ -79,15 +79,17 @@ def render(tuning: Tuning, closing: str) -> str:
 
 def fronts(tuning: Tuning) -> str:
     """Both runs' answers."""
-    before, after = (
-        f"{_names(tuning.fronts[run].names)} ({label(tuning.fronts[run].reference)} has the "
-        "lowest validation loss)"
-        for run in RUNS
-    )
+    before, after = (_front_words(tuning.fronts[run]) for run in RUNS)
     return (
         f"**In front with the default settings:** {before}. **In front with each model's own settings:** {after}. "
         "In front are the fusion with the lowest validation loss and all fusions that are not shown to be worse."
     )
+
+
+def _front_words(front: Front) -> str:
+    if not front.beats_prior:
+        return f"none, since even {label(front.reference)} is not shown to be better than the class prior"
+    return f"{_names(front.names)} ({label(front.reference)} has the lowest validation loss)"
 
 
 def what_changed(tuning: Tuning) -> str:
@@ -135,6 +137,8 @@ def _by_outcome(tuning: Tuning) -> dict[str, list[str]]:
 
 def moved(tuning: Tuning) -> str:
     """Who joined those in front, and who left them; without a claim about why."""
+    if not all(front.beats_prior for front in tuning.fronts.values()):
+        return ""
     before, after = (tuning.fronts[run].names for run in RUNS)
     joined = [name for name in after if name not in before]
     left = [name for name in before if name not in after]
