@@ -31,7 +31,7 @@ from stages.lib import params
 from stages.lib.core import console
 from stages.lib.core.errors import UserError, shortened
 from stages.lib.core.names import SPLITS
-from stages.lib.datasets import database, reader, slice_samples
+from stages.lib.datasets import database, folders, reader, slice_samples
 from stages.lib.lidar import formats, readers
 from stages.lib.params import Dataset
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parse(arguments)
     output.require_new(given.out)
     settings = params.load()
-    require_folder(given.folder)
+    folders.require_dataset(given.folder, setting=None)
     tally = Tally()
     with reader.loaded(given.folder) as dataset:
         check_schema(dataset, given.folder, settings.dataset)
@@ -122,14 +122,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     scenes.require_options(given)
     return given
-
-
-def require_folder(folder: Path) -> None:
-    """Raises UserError unless the folder is a FiftyOneDataset."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    if not ((folder / "metadata.json").is_file() and (folder / "samples.json").is_file()):
-        raise UserError(f"{folder}: not a FiftyOneDataset folder; it needs metadata.json and samples.json")
 
 
 def check_schema(dataset: Any, folder: Path, settings: Dataset) -> None:

@@ -377,7 +377,7 @@ def test_detections_without_tags_and_with_errors(
         with pytest.raises(UserError, match=re.escape(message)):
             ingest.main(["detections", str(folder), "other"])
     edit_params()
-    with pytest.raises(UserError, match="not a FiftyOneDataset folder"):
+    with pytest.raises(UserError, match="is not a FiftyOneDataset"):
         ingest.main(["detections", str(folder / "data"), "other"])
     assert not (tmp_path / "other").exists()
 
@@ -412,6 +412,18 @@ def test_tags_that_are_not_those_of_splits_are_told(
     folder = write_detections(tmp_path / "reviewed", tags=("reviewed",))
     ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out")
     assert "split by shares; the dataset's tags are reviewed" in capsys.readouterr().err
+
+
+def test_a_dataset_in_folders_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exported with use_dirs=True: a file for each sample."""
+    folder = write_detections(tmp_path / "pictures")
+    dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
+    out = tmp_path / "in-folders"
+    dataset.export(export_dir=str(out), dataset_type=fo.types.FiftyOneDataset, use_dirs=True)
+    dataset.delete()
+    assert not (out / "samples.json").exists()
+    ingest_in_process(monkeypatch, tmp_path, "detections", out, "out")
+    assert len(read_groups(tmp_path / "out")) == 16
 
 
 def change_detections(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
