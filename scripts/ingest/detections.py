@@ -31,7 +31,8 @@ from stages.lib import params
 from stages.lib.core import console
 from stages.lib.core.errors import UserError, shortened
 from stages.lib.core.names import SPLITS
-from stages.lib.datasets import database, reader, slice_samples
+from stages.lib.datasets import database, folders, reader, slice_samples
+from stages.lib.datasets.slice_samples import SliceSample
 from stages.lib.lidar import formats, readers
 from stages.lib.params import Dataset
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parse(arguments)
     output.require_new(given.out)
     settings = params.load()
-    require_folder(given.folder)
+    folders.require_dataset(given.folder, setting=None)
     tally = Tally()
     with reader.loaded(given.folder) as dataset:
         check_schema(dataset, given.folder, settings.dataset)
@@ -124,14 +125,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def require_folder(folder: Path) -> None:
-    """Raises UserError unless the folder is a FiftyOneDataset."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    if not ((folder / "metadata.json").is_file() and (folder / "samples.json").is_file()):
-        raise UserError(f"{folder}: not a FiftyOneDataset folder; it needs metadata.json and samples.json")
-
-
 def check_schema(dataset: Any, folder: Path, settings: Dataset) -> None:
     """Raises UserError unless the dataset has the slices and fields of params.yaml, with boxes as labels."""
     slices = dataset.group_slices if dataset.media_type == "group" else []
@@ -159,48 +152,62 @@ def check_schema(dataset: Any, folder: Path, settings: Dataset) -> None:
 
 def read_groups(dataset: Any, folder: Path, settings: Dataset, tally: Tally) -> list[PictureGroup]:
     """All groups with a picture and a scan, sorted by name; the others are listed as left out."""
-    split_of_tag = {getattr(settings.splits, split): split for split in SPLITS}
-    pictures, scans = (
-        _samples(dataset, name, settings) for name in (settings.rgb.slice, settings.lidar.slice)
+    fields = dataset.get_field_schema()
+    label, scene = (
+        (fields[name].db_field or name) if name in fields else None
+        for name in (settings.label_field, settings.scene_field)
     )
+    slices = (settings.rgb.slice, settings.lidar.slice)
+    pictures, scans = slice_samples.read(dataset, slices, label, scene, part="detections")
     groups = []
     for group_id in dict.fromkeys([*pictures, *scans]):
         picture, scan = pictures.get(group_id), scans.get(group_id)
-        if picture is None or scan is None:
-            path = (picture or scan or {})["filepath"]
-            missing = settings.rgb.slice if picture is None else settings.lidar.slice
-            tally.lines.append(f"{shortened(path, 200)}: no sample in slice '{missing}' of its group")
-            continue
-        path = Path(picture["filepath"])
-        if not (settings.allow_external_media or _is_inside(path, folder)):
-            tally.lines.append(
-                f"{shortened(path, 200)}: outside the dataset's folder; set dataset.allow_external_media: true if "
-                "you trust the dataset"
-            )
-            continue
-        name = os.path.splitext(os.path.relpath(path, folder.absolute()))[0]
-        found = {split_of_tag[tag] for tag in picture["tags"] + scan["tags"] if tag in split_of_tag}
-        if len(found) > 1:
-            tally.lines.append(
-                f"{shortened(path, 200)}: in several splits at once: {', '.join(sorted(found))}"
-            )
-            continue
-        scene = next((sample["scene"] for sample in (picture, scan) if sample["scene"] is not None), name)
-        objects_found = [_as_object(item) for item in picture["detections"]]
-        tally.objects["without a label or a box"] += objects_found.count(None)
-        groups.append(
-            PictureGroup(
-                name=name,
-                scene=str(scene),
-                split=next(iter(found), None),
-                picture_path=path,
-                lidar_id=scan["id"],
-                objects=[item for item in objects_found if item is not None],
-                place=f"{folder}: {shortened(name, 200)}",
-            )
-        )
+        try:
+            groups.append(_read_group(picture, scan, folder, settings, tally))
+        except UserError as error:
+            path = next(sample.filepath for sample in (picture, scan) if sample is not None)
+            tally.lines.append(f"{shortened(path, 200)}: {error}")
     require_shares([item for group in groups for item in group.objects], folder, settings)
     return sorted(groups, key=lambda group: group.name)
+
+
+def _read_group(
+    picture: SliceSample | None, scan: SliceSample | None, folder: Path, settings: Dataset, tally: Tally
+) -> PictureGroup:
+    """A group from its two samples; raises UserError when one is missing, or they contradict each other."""
+    if picture is None or scan is None:
+        missing = settings.rgb.slice if picture is None else settings.lidar.slice
+        raise UserError(f"no sample in slice '{missing}' of its group")
+    for sample in (picture, scan):
+        if sample.doubled:
+            also = shortened(sample.doubled, 200)
+            raise UserError(f"several samples in slice '{sample.slice}' of its group, also {also}")
+    path = Path(picture.filepath)
+    if not (settings.allow_external_media or _is_inside(path, folder)):
+        raise UserError(
+            "outside the dataset's folder; set dataset.allow_external_media: true if you trust the dataset"
+        )
+    split_of_tag = {getattr(settings.splits, split): split for split in SPLITS}
+    found = {split_of_tag[tag] for tag in map(str, picture.tags + scan.tags) if tag in split_of_tag}
+    if len(found) > 1:
+        raise UserError(f"in several splits at once: {', '.join(sorted(found))}")
+    scene_names = {text for sample in (picture, scan) if (text := slice_samples.as_text(sample.scene))}
+    if len(scene_names) > 1:
+        some = " and ".join(f"'{shortened(text)}'" for text in sorted(scene_names))
+        raise UserError(f"its slices are of scenes {some}")
+    name = os.path.splitext(os.path.relpath(path, folder.absolute()))[0]
+    detections = picture.label.get("detections") if isinstance(picture.label, dict) else None
+    objects_found = [_as_object(item) for item in detections or []]
+    tally.objects["without a label or a box"] += objects_found.count(None)
+    return PictureGroup(
+        name=name,
+        scene=scene_names.pop() if scene_names else name,
+        split=next(iter(found), None),
+        picture_path=path,
+        lidar_id=scan.id,
+        objects=[item for item in objects_found if item is not None],
+        place=f"{folder}: {shortened(name, 200)}",
+    )
 
 
 def require_shares(found: list[LabelledObject], folder: Path, settings: Dataset) -> None:
@@ -217,27 +224,6 @@ def require_shares(found: list[LabelledObject], folder: Path, settings: Dataset)
 
 def _sides(box: Box) -> tuple[float, float]:
     return box.right - box.left, box.bottom - box.top
-
-
-def _samples(dataset: Any, slice_name: str, settings: Dataset) -> dict[Any, dict[str, Any]]:
-    """Path, tags, scene and detections of a slice's samples, by group."""
-    fields = dataset.get_field_schema()
-    label, scene = settings.label_field, settings.scene_field
-    label = fields[label].db_field or label
-    scene = (fields[scene].db_field or scene) if scene in fields else None
-    group = dataset.group_field
-    wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, f"{label}.detections", scene]), 1)
-    samples = {}
-    # Directly from the database: FiftyOne's samples would contain the arrays of the whole dataset.
-    for document in dataset._sample_collection.find({f"{group}.name": slice_name}, wanted):
-        samples[document[group]["_id"]] = {
-            "id": document["_id"],
-            "filepath": document["filepath"],
-            "tags": document.get("tags") or [],
-            "scene": document.get(scene) if scene else None,
-            "detections": (document.get(label) or {}).get("detections") or [],
-        }
-    return samples
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -41,10 +41,12 @@ def require_usable(counts: Counter[tuple[str, str]], source: Path) -> None:
         counts: number of groups by class and split.
     """
     learned = sorted({label for label, split in counts if split == "train"})
-    if len(learned) < 2 or not any(split == "validation" for _, split in counts):
+    num_validation = sum(count for (_, split), count in counts.items() if split == "validation")
+    if len(learned) < 2 or not num_validation:
         raise UserError(
-            f"{source}: too few pairs for three splits of two classes: {sum(counts.values())} in all, "
-            f"training groups in {', '.join(learned) or 'no class'}"
+            f"{source}: too few pairs: {sum(counts.values()):,} in all, training groups in "
+            f"{', '.join(learned) or 'no class'}, {num_validation:,} for validation; training groups of two classes "
+            "and one validation group are needed"
         )
 
 

@@ -137,7 +137,7 @@ def test_unusable_folders_are_errors_of_one_line(tmp_path: Path, monkeypatch: py
         ((empty, tmp_path / "out"), "no folder with rgb/ and lidar/ in it"),
         ((raw, tmp_path / "out"), "16 files have no counterpart, such as"),
         ((no_angles, tmp_path / "out"), "spheres: no azimuth.npy and zenith.npy"),
-        ((few, tmp_path / "out"), "too few pairs for three splits of two classes: 4 in all"),
+        ((few, tmp_path / "out"), "too few pairs: 4 in all"),
         ((mismatch, tmp_path / "out"), "no pair is readable; the first one"),
         ((raw,), "usage: python -m scripts.ingest RAW OUT"),
     ):

@@ -377,7 +377,7 @@ def test_detections_without_tags_and_with_errors(
         with pytest.raises(UserError, match=re.escape(message)):
             ingest.main(["detections", str(folder), "other"])
     edit_params()
-    with pytest.raises(UserError, match="not a FiftyOneDataset folder"):
+    with pytest.raises(UserError, match="is not a FiftyOneDataset"):
         ingest.main(["detections", str(folder / "data"), "other"])
     assert not (tmp_path / "other").exists()
 
@@ -414,6 +414,18 @@ def test_tags_that_are_not_those_of_splits_are_told(
     assert "split by shares; the dataset's tags are reviewed" in capsys.readouterr().err
 
 
+def test_a_dataset_in_folders_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exported with use_dirs=True: a file for each sample."""
+    folder = write_detections(tmp_path / "pictures")
+    dataset = fo.Dataset.from_dir(dataset_dir=str(folder), dataset_type=fo.types.FiftyOneDataset)
+    out = tmp_path / "in-folders"
+    dataset.export(export_dir=str(out), dataset_type=fo.types.FiftyOneDataset, use_dirs=True)
+    dataset.delete()
+    assert not (out / "samples.json").exists()
+    ingest_in_process(monkeypatch, tmp_path, "detections", out, "out")
+    assert len(read_groups(tmp_path / "out")) == 16
+
+
 def change_detections(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Edits every detection in samples.json."""
     content = json.loads((folder / "samples.json").read_text())
@@ -446,3 +458,38 @@ def test_numbers_as_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ingest_in_process(monkeypatch, tmp_path, "detections", folder, "out", "--classes", "0", "1")
     labels = [group["label"] for group in read_groups(tmp_path / "out").values()]
     assert sorted(labels) == ["0"] * 8 + ["1"] * 8
+
+
+def test_scenes_of_any_type_and_contradictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An fo.Classification has an id of its own in every sample; its label is the scene."""
+    folder = write_detections(tmp_path / "pictures")
+    content = json.loads((folder / "samples.json").read_text())
+    for number, sample in enumerate(content["samples"]):
+        scene = {"_cls": "Classification", "_id": {"$oid": f"{number:024x}"}, "label": sample.pop("scene")}
+        if sample["filepath"].startswith("data/picture7") and sample["group"]["name"] == "rgb":
+            scene["label"] = "another"
+        sample["place"] = scene
+    twin = next(s for s in content["samples"] if s["group"]["name"] == "rgb" and "picture6" in s["filepath"])
+    content["samples"].append(twin | {"_id": {"$oid": "f" * 24}})
+    (folder / "samples.json").write_text(json.dumps(content))
+    meta = json.loads((folder / "metadata.json").read_text())
+    for field in meta["sample_fields"]:
+        if field["name"] == "scene":
+            field |= {
+                "name": "place",
+                "db_field": "place",
+                "ftype": "fiftyone.core.fields.EmbeddedDocumentField",
+                "embedded_doc_type": "fiftyone.core.labels.Classification",
+            }
+    (folder / "metadata.json").write_text(json.dumps(meta))
+    text = (ROOT / "params.yaml").read_text().replace("workers: auto", "workers: 1")
+    (tmp_path / "params.yaml").write_text(text.replace("scene_field: scene", "scene_field: place"))
+    monkeypatch.chdir(tmp_path)
+    ingest.main(["detections", str(folder), "out", "--shares", "2", "1", "0"])
+    groups = read_groups(tmp_path / "out")
+    assert {group["scene"] for group in groups.values()} == {"scene0", "scene1", "scene2"} and len(
+        groups
+    ) == 12
+    listed = "".join(sorted((tmp_path / "out/left_out.txt").read_text().splitlines()))
+    assert "picture6.png: several samples in slice 'rgb' of its group, also" in listed
+    assert "picture7.png: its slices are of scenes 'another' and 'scene3'" in listed

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from stages.lib.core.errors import UserError
-from stages.lib.lidar import readers
+from stages.lib.export import scans
+from stages.lib.export.scans import Job, ScanSettings
+from stages.lib.lidar import plausibility, readers
 
 POINTS = np.array([[1.5, 20.25, -3.0], [0.5, 7.0, 0.125]], dtype=np.float32)
 MOST = 1000
@@ -134,3 +136,29 @@ def test_a_scene_that_would_be_misread_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         readers.read_cloud(write_scene(tmp_path, **change), MOST)
+
+
+@pytest.mark.parametrize(
+    ("viewpoint", "is_moved"),
+    [
+        ("", False),
+        ("0 0 0 1 0 0 0", False),
+        ("0 0 0 -1 0 0 0", False),
+        ("0 0 0 0 0 0 0", False),
+        ("nothing", False),
+        ("0 0 1.7 1 0 0 0", True),
+        ("0 0 0 0.7071 0 0 0.7071", True),
+    ],
+)
+def test_a_sensor_that_was_elsewhere_is_told(viewpoint: str, is_moved: bool, tmp_path: Path) -> None:
+    """Points are read as they are stored, whatever the header says."""
+    path = tmp_path / "cloud.pcd"
+    path.write_bytes(ascii_file(more=f"COUNT 1 1 1\nVIEWPOINT {viewpoint}\n" if viewpoint else ""))
+    (tmp_path / "scene.fo3d").write_text(
+        json.dumps({"children": [{"_type": "PointCloud", "pcdPath": path.name}]})
+    )
+    settings = ScanSettings("pcd", "lidar", "m", "as-is", MOST, 50.0)
+    for name in ("cloud.pcd", "scene.fo3d"):
+        facts, _, _ = scans.facts(Job("", str(tmp_path / name), None, None, 0, ""), settings)
+        assert (plausibility.moved_sensor(facts + facts) is not None) == is_moved
+        assert np.array_equal(readers.read_cloud(tmp_path / name, MOST), POINTS)

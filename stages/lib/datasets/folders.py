@@ -28,17 +28,22 @@ def link_into_copy(folder: Path) -> None:
         folder.symlink_to(original)
 
 
-def require_dataset(folder: Path) -> None:
-    """Raises UserError unless the folder has the files of a FiftyOneDataset."""
+def require_dataset(folder: Path, *, setting: str | None = "dataset.path") -> None:
+    """Raises UserError unless the folder has the files of a FiftyOneDataset.
+
+    Args:
+        setting: the key of params.yaml that names the folder; None if it is an argument of a command.
+    """
+    place = f"params.yaml: {setting}: " if setting else ""
     if not folder.is_dir():
-        raise UserError(f"params.yaml: dataset.path: no folder '{folder}'")
+        raise UserError(f"{place}no folder '{folder}'")
     missing = [] if (folder / "metadata.json").is_file() else ["metadata.json"]
     # FiftyOne's export with use_dirs=True writes a folder of the samples instead of one file.
     if not (folder / "samples.json").is_file() and not (folder / "samples").is_dir():
         missing.append("samples.json")
     if missing:
         raise UserError(
-            f"params.yaml: dataset.path: '{folder}' is not a FiftyOneDataset (it has no {' and no '.join(missing)}); "
+            f"{place}'{folder}' is not a FiftyOneDataset (it has no {' and no '.join(missing)}); "
             "write one with dataset.export(export_dir=..., dataset_type=fo.types.FiftyOneDataset)"
         )
 

@@ -152,10 +152,6 @@ def opened(
         UserError: when the folder is missing, is not a FiftyOneDataset or does not match the settings.
     """
     folder = Path(settings.path)
-    try:
-        folders.require_dataset(folder)
-    except UserError as error:
-        # The folder is an argument here, and no setting.
-        raise UserError(str(error).removeprefix("params.yaml: dataset.path: ")) from None
+    folders.require_dataset(folder, setting=None)
     with loaded(folder) as dataset:
         yield PredictionReader(dataset, settings, checks, sensors=sensors, tag=tag, needs_labels=needs_labels)

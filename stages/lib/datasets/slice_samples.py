@@ -32,6 +32,8 @@ def read(
     label: str | None,
     scene: str | None,
     conditions: Sequence[str] = (),
+    *,
+    part: str = "label",
 ) -> tuple[dict[ObjectId, SliceSample], dict[ObjectId, SliceSample]]:
     """The samples of each slice by group.
 
@@ -39,11 +41,12 @@ def read(
         dataset: an `fo.Dataset`.
         label: the label's field in the database; `scene` likewise, or None.
         conditions: fields in the database that hold plain values or an fo.Classification.
+        part: what is read of the label: "label" of an fo.Classification, or "detections" of an fo.Detections.
     """
     group = dataset.group_field
     # Directly from the database: FiftyOne's functions take three times as long.
     whole = {scene, *conditions}
-    parts = [*whole, None if label in whole else f"{label}.label"]
+    parts = [*whole, None if label in whole else f"{label}.{part}"]
     wanted = dict.fromkeys(filter(None, ["filepath", "tags", group, *parts]), 1)
     found: dict[str, dict[ObjectId, SliceSample]] = {name: {} for name in slices}
     for document in dataset._sample_collection.find({}, wanted):

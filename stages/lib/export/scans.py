@@ -127,7 +127,9 @@ def facts(job: Job, settings: ScanSettings) -> tuple[ScanFacts, float | None, Fi
     """
     if settings.format == "pcd":
         points = readers.read_cloud(job.scan_path, settings.max_pixels) * np.float32(settings.unit_m)
-        return plausibility.of_points(points, settings.view), None, None
+        found = plausibility.of_points(points, settings.view)
+        is_moved = readers.is_moved(job.scan_path, settings.max_pixels)
+        return replace(found, num_moved=int(is_moved)), None, None
     if settings.format in ("range", "npy"):
         array, place = _stored(job, settings)
         formats.from_range(array, job.angles, settings.max_range_m, place)  # for its errors

@@ -89,6 +89,7 @@ def scan_warnings(looks: list[Look], settings: ScanSettings, source: str) -> lis
     found = [
         plausibility.doubtful_unit(facts),
         plausibility.doubtful_axes(facts, settings.axes, settings.view is not None),
+        plausibility.moved_sensor(facts),
         plausibility.too_wide(view, "are its angles degrees (dataset.lidar.angle_unit)?") if view else None,
         _aspect_warning([(one.aspect, one.image) for one in looks if one.aspect and one.image]),
     ]

@@ -17,6 +17,7 @@ from stages.lib.core.errors import UserError, first_line, shortened
 
 MAX_POINT_BYTES = 256
 _MAX_HEADER_BYTES = 10_000
+_MOVED = 1e-3  # metres, or parts of a quaternion, from which on a viewpoint is not the origin
 _ENCODINGS = ("ascii", "binary", "binary_compressed", "binaryscompressed")
 # How some compilers print numbers that are none: -nan(ind), 1.#QNAN, -1.#IND, 1.#INF.
 _NO_NUMBER = re.compile(rb"[-+]?(nan\(\w*\)|1\.#\w+)", re.IGNORECASE)
@@ -30,6 +31,7 @@ class _Header:
     counts: list[int]  # values of a field in a point; a field without values takes no space
     num_points: int
     encoding: str
+    viewpoint: list[str]  # position and turn of the sensor; empty if none is given
 
     @property
     def point_bytes(self) -> int:
@@ -75,6 +77,25 @@ def parse(content: bytes, place: str, max_points: int) -> Float[np.ndarray, "N 3
     return points
 
 
+def is_moved(content: bytes, place: str) -> bool:
+    """Whether the header of a .pcd file says that the sensor was not at the origin, or was turned.
+
+    Readers differ in what they make of it: points may be as the sensor saw them, or in the coordinates of a map.
+
+    Raises:
+        UserError: when the header is damaged.
+    """
+    try:
+        numbers = [float(word) for word in _split(content, place)[0].viewpoint]
+    except ValueError:
+        return False
+    position, turn = (
+        numbers[:3],
+        numbers[4:7],
+    )  # the turn is a quaternion: without a turn, only its first part is not 0
+    return any(abs(number) > _MOVED for number in [*position, *turn])
+
+
 def _split(content: bytes, place: str) -> tuple[_Header, bytes]:
     """Header and body. Values may be separated by any white space, lines may end in any way."""
     found: dict[str, list[str]] = {}
@@ -103,7 +124,8 @@ def _split(content: bytes, place: str) -> tuple[_Header, bytes]:
             raise ValueError("no such size or encoding")
     except (KeyError, ValueError, IndexError):
         raise UserError(f"{place}: not a point cloud in PCD format, or its header is damaged") from None
-    return _Header(fields, sizes, types, counts, num_points, encoding), content[start:]
+    viewpoint = found.get("VIEWPOINT", [])
+    return _Header(fields, sizes, types, counts, num_points, encoding, viewpoint), content[start:]
 
 
 def _ascii(header: _Header, body: bytes) -> Float[np.ndarray, "N 3"]:

@@ -39,6 +39,7 @@ class ScanFacts:
     direction: Float[np.ndarray, "3"]  # sum of unit vectors
     magnitude: Float[np.ndarray, "3"]  # sum of their absolute values
     inside: Int[np.ndarray, "axes"]  # points in the configured field of view, by key of geometry.AXES
+    num_moved: int = 0  # clouds whose file says that the sensor was not at the origin
 
     def __add__(self, other: ScanFacts) -> ScanFacts:
         return ScanFacts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -150,6 +151,16 @@ def doubtful_axes(facts: ScanFacts, axes: str, has_view: bool) -> str | None:
             "they would lie around it"
         )
     return None
+
+
+def moved_sensor(facts: ScanFacts) -> str | None:
+    """A warning when files say that the sensor was elsewhere, which the projection does not consider."""
+    if not facts.num_moved:
+        return None
+    return (
+        "the VIEWPOINT of point clouds says that the sensor was not at the origin, or was turned; points are "
+        "projected as seen from x = y = z = 0: if they have the coordinates of a map, give them the sensor's"
+    )
 
 
 def too_wide(view: FieldOfView, setting: str) -> str | None:

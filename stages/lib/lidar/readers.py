@@ -86,14 +86,26 @@ def read_cloud(path: Path | str, max_pixels: int) -> Float[np.ndarray, "N 3"]:
     Raises:
         UserError: when it is missing, damaged, too large, of another format, or without x, y and z.
     """
+    path, content = _read_cloud(path, max_pixels)
+    return pcd.parse(content, path, max_pixels)
+
+
+def is_moved(path: Path | str, max_pixels: int) -> bool:
+    """Whether the header of a cloud's file says that the sensor was elsewhere; raises as `read_cloud` does."""
+    path, content = _read_cloud(path, max_pixels)
+    return pcd.is_moved(content, path)
+
+
+def _read_cloud(path: Path | str, max_pixels: int) -> tuple[str, bytes]:
+    """The path of the .pcd file, and its content."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".fo3d":
-        return read_cloud(_cloud_of_scene(Path(path)), max_pixels)
+        return _read_cloud(_cloud_of_scene(Path(path)), max_pixels)
     if suffix in _OTHER_CLOUDS:
         raise UserError(
             f"{path}: a {suffix} file; dataset.lidar.format: pcd reads .pcd files, and .fo3d scenes with one of them"
         )
-    return pcd.parse(_read_bytes(path, max_pixels * pcd.MAX_POINT_BYTES), str(path), max_pixels)
+    return str(path), _read_bytes(path, max_pixels * pcd.MAX_POINT_BYTES)
 
 
 def _cloud_of_scene(path: Path) -> Path:
