@@ -54,9 +54,9 @@ def main(arguments: Sequence[str]) -> None:
         largest = compare(session, deployed, rgb, xyza)
         torch_ms, onnx_ms = onnx_file.latencies_ms(session, deployed.model, rgb[:1], xyza[:1])
         size_mb = os.path.getsize(path) / 1e6
-    seeds = ", ".join(map(str, deployed.seeds))
+    seeds = f"seed{'s' if deployed.seeds[1:] else ''} {', '.join(map(str, deployed.seeds))}"
     print(
-        f"wrote {given.out}: {deployed.name}, seed {seeds}, {size_mb:.1f} MB, opset {onnx_file.OPSET}\n"
+        f"wrote {given.out}: {deployed.name}, {seeds}, {size_mb:.1f} MB, opset {onnx_file.OPSET}\n"
         f"balanced accuracy on the {split} split: {format.with_interval(summary)}\n"
         f"largest difference from PyTorch: {largest:.1g} in a probability (batches of 1 and 7, one of them with a "
         "scan without returns)\n"

@@ -78,6 +78,7 @@ def fill(dataset: Any, settings: Params, manifest: Manifest, found: Results, med
     with console.timed("evaluation runs"):
         views.evaluate(copied, found, given, "test" if manifest.has_test_split else "validation")
     _add_embeddings(copied, settings, manifest, found)
+    views.color_by_class(copied, found, given)
     views.arrange_sidebar(copied, found, given, settings.fusion)
     _register_run(dataset, settings, manifest)
 

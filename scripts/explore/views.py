@@ -12,8 +12,10 @@ from scripts.explore.fields import FieldNames
 from scripts.explore.results import Results
 from stages.lib.core.names import SENSORS, TITLES
 from stages.lib.datasets import database
+from stages.lib.plots import style
 
 DOUBTFUL = 0.5  # from this mistakenness on, the models prefer another class than the label's
+_CLASS_COLORS = style.PALETTE[2:]  # without the greys, which are hard to see on the App's dark page
 
 
 def save_views(copied: Copy, found: Results, given: FieldNames, fusion: str) -> None:
@@ -93,6 +95,26 @@ def evaluate(copied: Copy, found: Results, given: FieldNames, split: str) -> Non
             eval_key=given.evaluations[name],
             classes=found.classes,
         )
+
+
+def color_by_class(copied: Copy, found: Results, given: FieldNames) -> None:
+    """Gives each class one colour in the labels and in all predictions, so that an error shows as two colours.
+
+    The App's own choice is a colour per field; by value, it would sometimes give two classes the same one.
+    """
+    fo = database.connect()
+    colors = [
+        {"value": name, "color": _CLASS_COLORS[place % len(_CLASS_COLORS)]}
+        for place, name in enumerate(found.classes)
+    ]
+    copied.dataset.app_config.color_scheme = fo.ColorScheme(
+        color_by="value",
+        fields=[
+            {"path": path, "colorByAttribute": "label", "valueColors": colors}
+            for path in [given.label, *given.predictions.values()]
+        ],
+    )
+    copied.dataset.save()
 
 
 def arrange_sidebar(copied: Copy, found: Results, given: FieldNames, fusion: str) -> None:

@@ -294,6 +294,16 @@ def test_sidebar_has_each_field_once_and_one_open_group(dataset: Any) -> None:
     assert dataset.app_config.active_fields.paths == ["ground_truth", "concatenation"]
 
 
+def test_each_class_has_one_color_in_all_fields(dataset: Any) -> None:
+    scheme = dataset.app_config.color_scheme
+    by_field = {field["path"]: field["valueColors"] for field in scheme.fields}
+    assert scheme.color_by == "value"
+    assert by_field.keys() == {"ground_truth", "rgb", "lidar", *FUSIONS}
+    (colors,) = {tuple((entry["value"], entry["color"]) for entry in entries) for entries in by_field.values()}
+    assert [name for name, _ in colors] == manifests.load(manifests.FOLDER).classes
+    assert len({color for _, color in colors}) == len(colors)
+
+
 def test_run_is_registered(dataset: Any) -> None:
     config = dataset.get_run_info("comparison").config
     revision = json.loads(Path("reports/timing/train-concatenation.json").read_text())["revision"]

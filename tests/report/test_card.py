@@ -67,3 +67,12 @@ def test_failed_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_single_seed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render(Results(CONCATENATION_WINS, num_seeds=1), tmp_path, monkeypatch)
     assert "With 1 seed, nothing can be claimed" in parse("late")[1]
+
+
+def test_how_it_was_trained_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late fusion trains its head alone, in other steps than all networks."""
+    render(Results(CONCATENATION_WINS, num_seeds=3), tmp_path, monkeypatch)
+    data = {name: parse(name)[1].split("## Data")[1].split("## ")[0] for name in ("late", "addition")}
+    assert "a head over the networks of [rgb](rgb.md) and [lidar](lidar.md)" in data["late"]
+    assert "fewer than 1,400 steps" in data["late"] and "learning rate 0.04 " in data["late"]
+    assert "a head over" not in data["addition"] and "learning rate 0.0012 " in data["addition"]

@@ -69,7 +69,7 @@ def _why(compared: Comparison) -> str:
             "two networks, each trained on its own sensor, make their errors on different samples, so that their "
             "mean makes fewer"
         )
-    elif best.kind == "late" and not _is_head_alone(best.parameters, best.trainable_parameters):
+    elif best.kind == "late" and not is_head_alone(best.parameters, best.trainable_parameters):
         reason = (
             "each of its networks starts from what it has learned about its own sensor, and then learns what the "
             "other one misses. It also trains longest of all, which may be another reason"
@@ -93,7 +93,7 @@ def _why(compared: Comparison) -> str:
     return f"{sensors}A plausible reason, which these numbers do not test, is that {reason}."
 
 
-def _is_head_alone(parameters: int | None, trained: int | None) -> bool:
+def is_head_alone(parameters: int | None, trained: int | None) -> bool:
     """Whether its own training left most of its weights alone: a late fusion over frozen networks."""
     return trained is not None and parameters is not None and trained < parameters / 2
 
@@ -149,7 +149,7 @@ def _late_sizes(compared: Comparison) -> str:
     heads = sorted(
         model.trainable_parameters
         for model in late
-        if model.trainable_parameters and _is_head_alone(model.parameters, model.trainable_parameters)
+        if model.trainable_parameters and is_head_alone(model.parameters, model.trainable_parameters)
     )
     if heads:
         sizes = f"{heads[0]:,}" if heads[0] == heads[-1] else f"{heads[0]:,} to {heads[-1]:,}"

@@ -10,7 +10,7 @@ from typing import Any
 from stages.lib import fusions
 from stages.lib.comparison.results import FAILURES, Comparison, FailureCurve, ModelResult
 from stages.lib.core.names import TITLES
-from stages.lib.report import format, gains, tables
+from stages.lib.report import analysis, format, gains, tables
 from stages.lib.report.tables import Column, Model
 from stages.lib.tensors.manifest import Manifest
 
@@ -38,6 +38,7 @@ def context(row: Model, compared: Comparison, manifest: Manifest) -> dict[str, A
         if result.kind == "unimodal"
         else format.architecture(row.name, result.kind),
         "operator": fusions.describe(row.name) if result.kind != "unimodal" else None,
+        "is_head_alone": analysis.is_head_alone(result.parameters, result.trainable_parameters),
         "inputs": _inputs(manifest),
         "hub_metrics": _hub_metrics(result, compared.split),
         "metrics_table": _metrics(result, compared),
