@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def end_orphans(folder: Path) -> None:
-    """Kills stages in a workspace whose DVC was killed while they started; they would write into those of this one."""
+    """Kills stages of this workspace whose DVC was killed while they started: they would write into its outputs."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # it has ended, or belongs to another user
             if process.cwd() == str(folder) and "DVC_STAGE" in process.environ():
