@@ -40,7 +40,8 @@ def conduct(dataset: Path, given: Sequence[str]) -> None:
     runs = planned(given)
     folders = run_all(NAME, dataset, list(runs.values()))
     curve = curve_results.read({share: folders[run.name] for share, run in runs.items()})
-    write(curve, [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given])
+    settings = [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given]
+    write(curve, list({setting.split("=")[0]: setting for setting in settings}.values()))  # later ones win
 
 
 def planned(given: Sequence[str]) -> dict[float, Run]:

@@ -140,7 +140,7 @@ def _places(found: Places) -> list[str]:
         '*Compare the columns "Against".* Each holds the difference in points of balanced accuracy to the same '
         "fusion at an earlier place (`network.fuse_after`), paired by seed and scene, with its interval and p by "
         f"Holm's method over all {len(found.contrasts)} comparisons of this table. The earlier the fusion, the fewer "
-        "blocks process each sensor alone.",
+        "blocks process each sensor alone. Where sizes differ, too (last column), a difference may come from size.",
         _place_words(found),
     ]
 

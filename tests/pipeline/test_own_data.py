@@ -160,7 +160,9 @@ def test_zoo(clone: Project) -> None:
     mark_environment_ready(clone)
     joint, late = ["concatenation", "early", "mmtm"], ["late", "late_finetuned", "late_mean"]
     selected = f"intermediate=[{','.join(joint)}] late=[{','.join(late)}]"  # instead of all, to save time
-    settings = f"SET=seeds=[0] network.fuse_after=2 network.match_parameters=true {selected}"
+    # A head so wide that one unit more or less is below 1 % of the parameters.
+    sizes = "network.fuse_after=2 network.match_parameters=true network.hidden=[256,8]"
+    settings = f"SET=seeds=[0] {sizes} {selected}"
     output = clone.run("make", "zoo", settings).stdout
     assert "wrote reports/zoo/report.md" in output
     assert clone.changed_files() == []

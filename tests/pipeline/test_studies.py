@@ -50,13 +50,16 @@ def test_a_study_killed_in_training_goes_on(clone: Project) -> None:
     """Also: a second start says that the first one works; the code is the project's own, changes included."""
     command = slow_study(clone)
     process = start(clone, command)
-    wait_for_epoch(clone, process)
+    while not clone.path(".studies/notebook").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
     second = clone.run(*command, check=False)
     assert second.returncode == 1
     assert (
         second.stdout
         == "error: notebook: another process works on this study; wait for its end, or stop it\n"
     )
+    wait_for_epoch(clone, process)
     (workspace,) = clone.path(".studies/notebook").glob("*/")
     assert (
         (workspace / OPERATOR).read_text()
