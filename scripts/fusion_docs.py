@@ -99,6 +99,10 @@ def page() -> str:
         "- other letters with sizes in brackets: learned weights; letters side by side: matrix product",
         "The column Network counts the parameters of the notebook's networks: two sensors of 4 channels, 64 x 64, "
         "two classes. Those of a late fusion include both unimodal nets.",
+        "`make zoo` compares all of them on the built-in dataset; [its report](../reports/zoo/report.md) says which "
+        "differences are significant.",
+        "![Balanced accuracy of every fusion, with 95% intervals over seeds and scenes]"
+        "(../reports/zoo/figures/balanced_accuracy.png)",
     ]
     return "\n\n".join([*parts, *map(_section, listed)]) + "\n"
 

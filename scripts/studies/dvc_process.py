@@ -12,11 +12,14 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from dvc import cli
 from filelock import FileLock
 
+from scripts.studies import workspace
 from scripts.studies.progress import Progress
 from stages.lib.core import console, processes
 
@@ -50,10 +53,20 @@ def main(arguments: Sequence[str]) -> None:
     progress = Progress.read(Path(home), run)
     logging.getLogger("dvc").addHandler(Messages(progress))
     with FileLock(_LOCK, timeout=_PATIENCE_S):
+        end_orphans(Path.cwd())
+        workspace.mend(Path())
         code = cli.main(["repro", *targets])
     if code == 0:
         progress.finish()
     sys.exit(code)
+
+
+def end_orphans(folder: Path) -> None:
+    """Kills stages of this workspace whose DVC was killed while they started: they would write into its outputs."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or belongs to another user
+            if process.cwd() == str(folder) and "DVC_STAGE" in process.environ():
+                process.kill()
 
 
 if __name__ == "__main__":

@@ -123,25 +123,6 @@ def _purpose(stage: str) -> str:
     return _kind(stage).split("_")[0]
 
 
-def _usual_s(stage: str, finished: list[tuple[str, float]]) -> float:
-    """Mean time of the same stage in other runs; else of its kind; else of its purpose; 0 while none has ended."""
-    for likeness in (str, _kind, _purpose):
-        alike = [seconds for name, seconds in finished if likeness(name) == likeness(stage)]
-        if alike:
-            return statistics.mean(alike)
-    return 0.0
-
-
-def _kind(stage: str) -> str:
-    """`train_late` of `train_late@late`."""
-    return stage.split("@")[0]
-
-
-def _purpose(stage: str) -> str:
-    """`train` of `train_late@late`."""
-    return _kind(stage).split("_")[0]
-
-
 def duration(seconds: float) -> str:
     """Minutes, or hours where they are many."""
     minutes = max(1, round(seconds / 60))

@@ -84,6 +84,9 @@ class RunResults:
     def accuracy(self, name: str) -> Summary:
         return self.model(name).metrics[self.compared.split]["balanced_accuracy"]
 
+    def mean_accuracy(self, name: str) -> float:
+        return self.compared.accuracy(name)
+
     def model(self, name: str) -> ModelResult:
         return self.compared.models[name]
 

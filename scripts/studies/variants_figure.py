@@ -34,7 +34,12 @@ def _draw_matched(axis: Axes, found: Matched) -> None:
             if summary.low is not None and summary.high is not None:
                 axis.hlines(place + shift, summary.low, summary.high, color=palette[name], linewidth=1.5)
             axis.plot(
-                summary.mean, place + shift, "o", color=palette[name], markerfacecolor=face, markersize=6
+                run.mean_accuracy(name),
+                place + shift,
+                "o",
+                color=palette[name],
+                markerfacecolor=face,
+                markersize=6,
             )
     axis.set_yticks(range(len(found.names)), [format.label(name) for name in reversed(found.names)])
     axis.tick_params(axis="y", length=0)
@@ -50,7 +55,7 @@ def _draw_places(axis: Axes, found: Places) -> None:
         shift = _APART * (index - (len(found.names) - 1) / 2)
         summaries: dict[int, Summary] = {place: run.accuracy(name) for place, run in found.runs.items()}
         at = [place + shift for place in summaries]
-        means = [summary.mean for summary in summaries.values()]
+        means = [run.mean_accuracy(name) for run in found.runs.values()]
         axis.plot(at, means, "o-", color=palette[name], linewidth=1, markersize=6, label=format.label(name))
         for place, summary in zip(at, summaries.values(), strict=True):
             if summary.low is not None and summary.high is not None:

@@ -51,9 +51,15 @@ def prepare(project: Path, folder: Path, dataset: Path, settings: Sequence[str])
     _hide_settings(folder)
     parameters.apply([f"dataset.path={path}", *settings], folder)
     params.load(folder / "params.yaml")
+    mend(folder)
+
+
+def mend(folder: Path) -> None:
+    """Removes files that DVC was killed while it wrote them; results come back from DVC's run cache."""
     lock = folder / _LOCK
     if lock.is_file() and not restore_lock.is_whole(lock):
-        lock.unlink()  # DVC was killed while it wrote it; results come back from DVC's run cache
+        lock.unlink()
+    (folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # which stages are running: none
 
 
 def keep(study: str, name: str, choose: Callable[[], str]) -> str:
@@ -90,6 +96,7 @@ def run(command: list[str], folder: Path) -> None:
 
 def _bring_revision(project: Path, folder: Path) -> None:
     """Moves the workspace to the project's commit; files stay as they are."""
+    (folder / ".git/index.lock").unlink(missing_ok=True)  # of a start that was killed
     head = ["git", "rev-parse", "--quiet", "--verify", "HEAD"]
     if subprocess.run(head, cwd=project, stdout=subprocess.DEVNULL).returncode:
         return  # nothing is committed

@@ -67,7 +67,7 @@ def test_a_study_killed_in_training_goes_on(clone: Project) -> None:
     assert any("stages.train" in each.cmdline() for each in processes)
     process.kill()
     output, _ = process.communicate(timeout=60)
-    assert re.search(r"^notebook: run 1 of 1 \(notebook\), stage \d+ of 12", output, re.M), output
+    assert re.search(r"^notebook: run 1 of 1 \(notebook\), stage \d+ of 15", output, re.M), output
     wait_until_gone(processes)
 
     output = clone.run(*command).stdout
@@ -102,7 +102,7 @@ def test_a_study_in_pieces(clone: Project) -> None:
         pieces += 1
         if "wrote" not in output:
             pattern = (
-                r"notebook: 0\.25 minutes are over, in run 1 of 1 \(notebook\) with \d+ of 12 stages done; "
+                r"notebook: 0\.25 minutes are over, in run 1 of 1 \(notebook\) with \d+ of 15 stages done; "
             )
             assert re.fullmatch(pattern + "the same command goes on from here", output.splitlines()[-1])
             assert clone.path(".studies/notebook").is_dir()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from support.project import Project, copy_working_tree
 
-from scripts.studies import command, pieces, workspace
+from scripts.studies import command, dvc_process, pieces, workspace
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.training import outputs
@@ -108,6 +111,26 @@ def test_a_dataset_is_linked_under_a_plain_name(in_project: Project, tmp_path: P
         workspace.prepare(in_project.folder, folder, dataset, [])
         assert params.load(folder / "params.yaml").dataset.path == "data/my-data"
         assert (folder / "data/my-data").resolve() == dataset
+
+
+def test_orphaned_stages_are_ended(tmp_path: Path) -> None:
+    """Those of this workspace alone, and no other process in its folder."""
+    (tmp_path / "other").mkdir()
+    stage = os.environ | {"DVC_STAGE": "train"}
+    sleep = ["sleep", "60"]
+    orphan = subprocess.Popen(sleep, cwd=tmp_path, env=stage)
+    others = [
+        subprocess.Popen(sleep, cwd=tmp_path),
+        subprocess.Popen(sleep, cwd=tmp_path / "other", env=stage),
+    ]
+    try:
+        dvc_process.end_orphans(tmp_path)
+        assert orphan.wait(10) == -signal.SIGKILL
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        for process in (orphan, *others):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize(
