@@ -97,7 +97,7 @@ def locks(folder: Path) -> list[str]:
 
 @pytest.mark.sweep
 def test_a_model_that_diverges_is_left_out_at_that_point(clone: Project) -> None:
-    settings = ["intermediate=[addition]", "late=[late]", "seeds=[1,2]"]
+    settings = ["fusion=addition", "intermediate=[addition]", "late=[late]", "seeds=[1,2]"]
     with chdir(clone.folder):
         train = parameters.resolved(settings).train
         space = grid.build(train, {"tune.factors": (1.0, 1e8), "tune.weight_decays": (0.0,)})

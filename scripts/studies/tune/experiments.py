@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from dvc.repo import Repo
 
+from scripts.studies.dvc_process import end_orphans
 from stages.lib.core.errors import UserError
 
 _TASKS = Path(".dvc/tmp/exps")  # DVC's: copies of the workspace, one for each running experiment
@@ -69,6 +70,7 @@ class Queue:
             worker.kill()
         self._dvc("queue", "remove", "--all")
         for copy in self.copies():
+            end_orphans(copy)
             shutil.rmtree(copy, ignore_errors=True)
 
     def remove(self, name: str) -> None:
