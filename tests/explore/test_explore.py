@@ -299,7 +299,9 @@ def test_each_class_has_one_color_in_all_fields(dataset: Any) -> None:
     by_field = {field["path"]: field["valueColors"] for field in scheme.fields}
     assert scheme.color_by == "value"
     assert by_field.keys() == {"ground_truth", "rgb", "lidar", *FUSIONS}
-    (colors,) = {tuple((entry["value"], entry["color"]) for entry in entries) for entries in by_field.values()}
+    (colors,) = {
+        tuple((entry["value"], entry["color"]) for entry in entries) for entries in by_field.values()
+    }
     assert [name for name, _ in colors] == manifests.load(manifests.FOLDER).classes
     assert len({color for _, color in colors}) == len(colors)
 
