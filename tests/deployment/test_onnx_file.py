@@ -164,6 +164,7 @@ def test_file_of_a_trained_model(
     export_onnx.main(["late", str(out), *options])
     said = capsys.readouterr().out
     assert "ONNX Runtime" in said and "balanced accuracy on the test split" in said
+    assert f": late, {'seed 51' if len(seeds) == 1 else 'seeds 0, 51'}, " in said
     assert [path.name for path in tmp_path.iterdir()] == ["late.onnx"]
 
     stored = onnx.load(out)

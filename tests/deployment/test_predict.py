@@ -208,7 +208,7 @@ def test_what_does_not_fit_the_model_is_refused(run: Predict, tmp_path: Path) ->
     with pytest.raises(UserError, match="images of 3 colour channels; the model was trained on 4"):
         run("late", plain)
     assert column(run("lidar", plain), "missing") == [""] * 6, "LiDAR alone does not care about colours"
-    with pytest.raises(UserError, match="no field 'nothing'"):
+    with pytest.raises(UserError, match=r"no field 'nothing' \(--field\); its fields are "):
         run("lidar", plain, "--field", "nothing")
     with pytest.raises(UserError, match="no usable group with the tag 'test'"):
         run("lidar", plain, "--tag", "test")

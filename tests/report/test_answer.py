@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stages.lib.comparison.results import Comparison, ConditionValue, ModelResult, SensorUse, Summary
-from stages.lib.report import analysis, answer, gains
+from stages.lib.report import analysis, answer, format, gains
 from stages.lib.statistics.results import Contrast, Interval, Plan
 
 KINDS = {
@@ -364,3 +364,8 @@ def test_no_gain_is_said_where_none_holds() -> None:
     assert not any("Where fusing" in line for line in answer.answer(compared))
     harmed = gains.where_fusing_helps(by_weather({"sun": {"addition": "worse"}}))
     assert harmed is not None and harmed.startswith("**Where fusing harms:**")
+
+
+def test_counts_read_alike() -> None:
+    assert format.plural(1, "group") == "1 group"
+    assert format.plural(1200, "group") == "1,200 groups"

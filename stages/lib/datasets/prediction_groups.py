@@ -68,12 +68,12 @@ class PredictionReader(GroupReader):
                     f"{', '.join(dataset.group_slices)}; --without {sensor} predicts without this sensor"
                 )
         fields = dataset.get_field_schema()
-        wanted = {"label_field": settings.label_field if self._needs_labels else None}
-        wanted["lidar.field"] = settings.lidar.field if "lidar" in self._sensors else None
-        for key, field in wanted.items():
+        wanted = {"--field": settings.label_field if self._needs_labels else None}
+        wanted["dataset.lidar.field"] = settings.lidar.field if "lidar" in self._sensors else None
+        for origin, field in wanted.items():
             if field is not None and field not in fields:
                 raise UserError(
-                    f"{settings.path}: no field '{field}' (dataset.{key}); its fields are "
+                    f"{settings.path}: no field '{field}' ({origin}); its fields are "
                     f"{', '.join(sorted(fields))}"
                 )
         label = fields.get(settings.label_field)

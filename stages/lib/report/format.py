@@ -116,7 +116,7 @@ def number(value: int | float | None, digits: int) -> str:
 
 
 def plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def join(names: list[str]) -> str:
