@@ -56,9 +56,8 @@ def save(figures: dict[str, Figure | None]) -> None:
     """The comparison's own figures, and those of the data that the export has drawn."""
     shutil.rmtree(FIGURES, ignore_errors=True)
     FIGURES.mkdir(parents=True)
-    for name, figure in figures.items():
-        if figure is not None:
-            style.save(figure, FIGURES / f"{name}.png")
+    drawn = {FIGURES / f"{name}.png": figure for name, figure in figures.items() if figure is not None}
+    style.save_all(drawn)
     for path in sorted((manifests.FOLDER / manifests.FIGURES).glob("*.png")):
         shutil.copyfile(path, FIGURES / path.name)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -61,7 +62,6 @@ def load_network(
     network = networks.sketch(name, sizes)
     frozen_nets = network.frozen_nets if with_frozen_nets else {}
     for part, module in {**frozen_nets, name: network.own_weights}.items():
-        module.to_empty(device="cpu")
         _load_weights(module, weights_path(models, part, seed))
     return network.eval()
 
@@ -108,7 +108,12 @@ def require_file(path: Path) -> None:
 def _load_weights(network: nn.Module, path: Path) -> None:
     require_file(path)
     try:
-        network.load_state_dict(safetensors.torch.load_file(path), strict=True)
+        # Copies, which are aligned in memory as any tensor; in place of the weights, which may be without values.
+        weights = {
+            name: tensor.to(torch.float32, copy=True)
+            for name, tensor in safetensors.torch.load_file(path).items()
+        }
+        network.load_state_dict(weights, strict=True, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit the network of params.yaml: {reason}") from None

@@ -7,6 +7,9 @@ first eight colours (Okabe and Ito 2008). Every mark also has a name, so figures
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +19,8 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+from stages.lib.core import processes
 
 matplotlib.use("Agg")
 
@@ -81,3 +86,31 @@ def save(figure: Figure, path: Path) -> None:
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     plt.close(figure)
     drawn.quantize(256, _METHOD, kmeans=1).save(path, optimize=True)
+
+
+_waiting: dict[Path, Figure] = {}  # for forked processes, which inherit it: figures cannot be sent to them
+
+
+def save_all(figures: dict[Path, Figure]) -> None:
+    """Writes figures as `save` does, in as many processes as cores: most of the work is Python's own."""
+    _waiting.update(figures)
+    pool = ProcessPoolExecutor(
+        max(1, min(len(os.sched_getaffinity(0)), len(figures))),
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=processes.exit_with_parent,
+        initargs=(os.getpid(),),
+    )
+    try:
+        with pool:
+            with processes.sigint_blocked():
+                saved = pool.map(_save_waiting, figures)
+            for _ in saved:
+                pass
+    finally:
+        _waiting.clear()
+        for figure in figures.values():
+            plt.close(figure)
+
+
+def _save_waiting(path: Path) -> None:
+    save(_waiting[path], path)
