@@ -87,3 +87,9 @@ def test_rain_on_a_scan_without_returns() -> None:
     assert after[0, 3].sum() > 20 and float((ranges(after[:1])).min()) > 0.99
     nothing = weather.rain(torch.zeros(3, 4, SIDE, SIDE), 50.0, generator())
     assert not nothing.any()
+
+
+def test_lengths_are_norms() -> None:
+    vectors = torch.randn((3, 3, 5, 4), generator=generator())
+    vectors[:, :, 0] = 0
+    assert torch.allclose(weather.lengths(vectors), vectors.norm(dim=1, keepdim=True), rtol=1e-6, atol=0)
