@@ -23,8 +23,8 @@ from stages.lib.datasets import synthetic
 # A study is a module with a function conduct(dataset, overrides), which writes reports/STUDY/.
 STUDIES = {
     "notebook": "scripts.studies.notebook",
-    "zoo": "scripts.studies.zoo",
-    "learning-curve": "scripts.studies.learning_curve",
+    "zoo": "scripts.studies.zoo.study",
+    "learning-curve": "scripts.studies.learning_curve.study",
     "tune": "scripts.studies.tune.study",
 }
 LOCKS = Path(".dvc/tmp")  # outside of the workspaces, which a study removes when it ends

@@ -13,8 +13,9 @@ from matplotlib.text import Text
 from PIL import Image
 from support.curve_runs import MODELS, made_up_groups, write_run
 
-from scripts.studies import curve_answer, curve_figure, curve_page, curve_results, learning_curve, parameters
-from scripts.studies.curve_results import Curve
+from scripts.studies import parameters
+from scripts.studies.learning_curve import answer, figure, page, results, study
+from scripts.studies.learning_curve.results import Curve
 from stages.lib import params
 from stages.lib.core.errors import UserError
 from stages.lib.training import subsample
@@ -43,7 +44,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Curve]:
 
     def curve(accuracies: dict[float, dict[str, float]], **options: object) -> Curve:
         folder = tmp_path_factory.mktemp("runs")
-        return curve_results.read(
+        return results.read(
             {
                 share: write_run(folder / str(share), values, run=run, **options)
                 for run, (share, values) in enumerate(accuracies.items())
@@ -67,7 +68,7 @@ def test_draws_are_nested() -> None:
         *made_up_groups("both", 5, (1,)),  # scenes of three groups
     ]
     for seed in (0, 51, 52, 53, 54):
-        drawn = [set(subsample.draw(groups, share, seed)) for share in learning_curve.SHARES]
+        drawn = [set(subsample.draw(groups, share, seed)) for share in study.SHARES]
         assert drawn[0] < drawn[1] < drawn[2] == set(range(len(groups)))
         for positions in drawn:
             scenes = {groups[place].scene for place in positions}
@@ -76,7 +77,7 @@ def test_draws_are_nested() -> None:
 
 def test_the_largest_run_is_the_default_run() -> None:
     """So DVC takes its stages from the cache."""
-    runs = learning_curve.planned([])
+    runs = study.planned([])
     assert list(runs) == [0.25, 0.5, 1.0] and len({run.name for run in runs.values()}) == 3
     default = params.load()
     assert parameters.resolved(runs[1.0].settings) == default
@@ -87,14 +88,14 @@ def test_the_largest_run_is_the_default_run() -> None:
 
 
 def test_settings_of_the_user_win_but_for_the_share() -> None:
-    runs = learning_curve.planned(["train.epochs=2", "seeds=[1,2,3]"])
+    runs = study.planned(["train.epochs=2", "seeds=[1,2,3]"])
     for share, run in runs.items():
         settings = parameters.resolved(run.settings)
         assert (settings.train.epochs, settings.train.subsample, settings.seeds) == (2, share, [1, 2, 3])
     with pytest.raises(
         UserError, match=r"SET: train\.subsample is what learning-curve varies: 0\.25, 0\.5, 1\.0"
     ):
-        learning_curve.planned(["train.subsample=0.1"])
+        study.planned(["train.subsample=0.1"])
 
 
 def test_numbers(late_leads: Curve) -> None:
@@ -118,7 +119,7 @@ def test_numbers(late_leads: Curve) -> None:
 
 
 def test_late_leads_with_few_groups(late_leads: Curve) -> None:
-    leads, changes, gains, sensors, *rest = curve_answer.answer(late_leads)
+    leads, changes, gains, sensors, *rest = answer.answer(late_leads)
     assert leads.startswith(
         "**Late fusion leads with 60 and 120 training groups; with 240, no fusion is shown to lead.** With 60 and "
         "120 groups: all other fusions are significantly worse than late. With 240 groups: late has the lowest "
@@ -136,7 +137,7 @@ def test_late_leads_with_few_groups(late_leads: Curve) -> None:
 
 
 def test_all_tied(made_up: Callable[..., Curve]) -> None:
-    leads, changes, gains, *_ = curve_answer.answer(made_up(TIED, noise=0.02))
+    leads, changes, gains, *_ = answer.answer(made_up(TIED, noise=0.02))
     assert leads.startswith(
         "**No fusion is shown to lead at any size.** With 60, 120 and 240 groups: late has"
     )
@@ -150,7 +151,7 @@ def test_nothing_decided(made_up: Callable[..., Curve]) -> None:
     """With much noise and few scenes nothing is claimed, and the page says what would decide it."""
     apart = {**EQUAL, "late": 0.95}
     curve = made_up({0.25: apart, 1.0: EQUAL}, noise=0.2, test_scenes=19)
-    text = "\n".join(curve_answer.answer(curve))
+    text = "\n".join(answer.answer(curve))
     assert (
         "**It is open whether late fusion's distance from other fusions depends on the number of groups.**"
         in text
@@ -164,22 +165,22 @@ def test_nothing_decided(made_up: Callable[..., Curve]) -> None:
 def test_one_size(made_up: Callable[..., Curve]) -> None:
     curve = made_up({1.0: EQUAL})
     assert not curve.gains and not curve.changes
-    page = curve_page.render(curve, ["seeds=[51]"])
-    assert "**No fusion is shown to lead at this size.**" in page
-    assert "With a single size, nothing can be said about more or fewer groups." in page
-    assert "What changes" not in page and "| Balanced accuracy" not in page
+    text = page.render(curve, ["seeds=[51]"])
+    assert "**No fusion is shown to lead at this size.**" in text
+    assert "With a single size, nothing can be said about more or fewer groups." in text
+    assert "What changes" not in text and "| Balanced accuracy" not in text
 
 
 def test_a_class_without_test_groups(made_up: Callable[..., Curve]) -> None:
     """Balanced accuracy is then the mean over the classes that occur."""
     curve = made_up(LATE_LEADS, test_labels=(0, 2))
     assert curve.sizes[0].accuracies["late"].mean == pytest.approx(0.9, abs=0.012)
-    assert curve_answer.answer(curve)[0].startswith("**Late fusion leads with 60 and 120 training groups;")
+    assert answer.answer(curve)[0].startswith("**Late fusion leads with 60 and 120 training groups;")
 
 
 def test_two_seeds_claim_nothing(made_up: Callable[..., Curve]) -> None:
     curve = made_up(LATE_LEADS, seeds=(51, 52))
-    first, *rest = curve_answer.answer(curve)
+    first, *rest = answer.answer(curve)
     assert first.startswith("**Nothing can be claimed with 2 seeds:**") and not rest
     assert all(change.claim.outcome == "not decided" for change in [*curve.gains, *curve.changes])
 
@@ -187,7 +188,7 @@ def test_two_seeds_claim_nothing(made_up: Callable[..., Curve]) -> None:
 def test_a_model_that_did_not_train(made_up: Callable[..., Curve]) -> None:
     """It is named, and nothing is claimed about it at this size or about its change."""
     curve = made_up({0.25: {**LATE_LEADS[0.25], "addition": 0.36}, 1.0: EQUAL})
-    lines = curve_answer.answer(curve)
+    lines = answer.answer(curve)
     assert "**Seeds that did not train:** addition with 60 groups (51, 52, 53 and 54)." in lines[-1]
     assert lines[0].startswith("**No fusion is shown to lead at any size.**")
     claims = {change.what: change.claim.outcome for change in [*curve.gains, *curve.changes]}
@@ -199,16 +200,16 @@ def test_runs_that_do_not_fit_together(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", EQUAL)
     other_data = write_run(tmp_path / "other-data", EQUAL, digest="another")
     with pytest.raises(UserError, match=r"other-data: data differ from those of .*one"):
-        curve_results.read({0.25: one, 1.0: other_data})
+        results.read({0.25: one, 1.0: other_data})
     other_seeds = write_run(tmp_path / "other-seeds", EQUAL, seeds=(51, 52, 53))
     with pytest.raises(UserError, match="other-seeds: seeds differ"):
-        curve_results.read({0.25: one, 1.0: other_seeds})
+        results.read({0.25: one, 1.0: other_seeds})
 
 
 def test_files(late_leads: Curve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    learning_curve.write(late_leads, ["seeds=[51,52,53,54]"])
-    folder = tmp_path / learning_curve.FOLDER
+    study.write(late_leads, ["seeds=[51,52,53,54]"])
+    folder = tmp_path / study.FOLDER
     assert {path.name for path in folder.iterdir()} == {
         "report.md",
         "learning_curve.png",
@@ -221,9 +222,9 @@ def test_files(late_leads: Curve, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert late["interval"][0] < late["balanced_accuracy"] < late["interval"][1] and len(late["by_seed"]) == 4
     assert [claim["outcome"] for claim in quarter["against_reference"]] == ["worse"] * 3
     assert [change["claim"]["outcome"] for change in found["changes"]] == ["worse"] * 3
-    page = (folder / "report.md").read_text()
-    assert "| late          | 0." in page and "| late less hadamard      | +1" in page
-    assert "](learning_curve.png)" in page and "`make learning-curve` in a clone" in page
+    text = (folder / "report.md").read_text()
+    assert "| late          | 0." in text and "| late less hadamard      | +1" in text
+    assert "](learning_curve.png)" in text and "`make learning-curve` in a clone" in text
     picture = folder / "learning_curve.png"
     assert picture.stat().st_size < 200_000
     with Image.open(picture) as image:
@@ -233,34 +234,32 @@ def test_files(late_leads: Curve, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_figure_shows_every_mark(late_leads: Curve) -> None:
     """No two marks of a size have the same place, ticks stand at the real numbers, labels do not overlap."""
     accuracies = {name: [size.accuracies[name] for size in late_leads.sizes] for name in MODELS}
-    figure = curve_figure.accuracy_over_groups(
-        accuracies, [60.0, 120.0, 240.0], [0.25, 0.5, 1.0], "accuracy", 0.95
-    )
-    axis = figure.axes[0]
+    drawn = figure.accuracy_over_groups(accuracies, [60.0, 120.0, 240.0], [0.25, 0.5, 1.0], "accuracy", 0.95)
+    axis = drawn.axes[0]
     marks = [line for line in axis.lines if line.get_linestyle() == "None"]
     places = np.array([line.get_xdata() for line in marks])
     assert places.shape == (6, 3) and (np.diff(np.sort(places, axis=0), axis=0) > 0.01).all()
     assert places.mean(axis=0) == pytest.approx(np.log2([60, 120, 240]))
     assert [label.get_text().split("\n")[0] for label in axis.get_xticklabels()] == ["60", "120", "240"]
-    figure.canvas.draw()
+    drawn.canvas.draw()
     boxes = [Text.get_window_extent(text) for text in axis.texts]  # without the lines to the marks
     assert [text.get_text().split()[0] for text in axis.texts] == MODELS
     bottoms, tops = (np.sort([getattr(box, side) for box in boxes]) for side in ("y0", "y1"))
     assert (bottoms[1:] > tops[:-1]).all()
-    curve_figure.plt.close(figure)
+    figure.plt.close(drawn)
 
 
 def test_figure_of_equal_sizes(late_leads: Curve) -> None:
     """Of data with so few scenes that shares draw the same ones, or of a single size."""
     for count in (1, 3):
         accuracies = {"late": [late_leads.sizes[0].accuracies["late"]] * count}
-        figure = curve_figure.accuracy_over_groups(accuracies, [4.0] * count, [1.0] * count, "accuracy", 0.95)
-        figure.canvas.draw()
-        assert len(figure.axes[0].get_xticks()) == 1
-        curve_figure.plt.close(figure)
+        drawn = figure.accuracy_over_groups(accuracies, [4.0] * count, [1.0] * count, "accuracy", 0.95)
+        drawn.canvas.draw()
+        assert len(drawn.axes[0].get_xticks()) == 1
+        figure.plt.close(drawn)
 
 
 def test_labels_are_spread_out() -> None:
-    assert curve_figure.spread_out(np.array([0.5, 0.1, 0.9]), 0.1) == pytest.approx([0.5, 0.1, 0.9])
-    assert curve_figure.spread_out(np.array([0.5, 0.5, 0.1]), 0.1) == pytest.approx([0.45, 0.55, 0.1])
-    assert curve_figure.spread_out(np.array([0.50, 0.52, 0.58]), 0.1).mean() == pytest.approx(0.16 / 3 + 0.48)
+    assert figure.spread_out(np.array([0.5, 0.1, 0.9]), 0.1) == pytest.approx([0.5, 0.1, 0.9])
+    assert figure.spread_out(np.array([0.5, 0.5, 0.1]), 0.1) == pytest.approx([0.45, 0.55, 0.1])
+    assert figure.spread_out(np.array([0.50, 0.52, 0.58]), 0.1).mean() == pytest.approx(0.16 / 3 + 0.48)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from scripts.studies import variants, variants_figure, variants_page, zoo
-from scripts.studies.variants import Matched, Places, RunResults
+from scripts.studies.zoo import figure, page, study, variants
+from scripts.studies.zoo.variants import Matched, Places, RunResults
 from stages.lib import fusions, params
 from stages.lib.comparison.results import Comparison, ModelResult, Summary
 from stages.lib.plots import style
@@ -24,8 +24,8 @@ SEEDS, SCENES = 6, 200
 
 def test_the_runs_of_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All fusions with enough seeds for claims, then eight at one size and two at the other places."""
-    monkeypatch.setattr(zoo, "faster_precision", lambda: "bfloat16")
-    main = zoo.main_settings()
+    monkeypatch.setattr(study, "faster_precision", lambda: "bfloat16")
+    main = study.main_settings()
     settings = dict(setting.split("=", 1) for setting in main)
     listed = [name for key in ("intermediate", "late") for name in settings[key].strip("[]").split(",")]
     assert sorted(listed) == sorted(fusions.names(*fusions.KINDS))
@@ -154,7 +154,7 @@ def test_what_is_said_at_one_size() -> None:
         "late": "tied",
     }
     assert matched.changes["concatenation"].difference == pytest.approx(-0.05)
-    report = variants_page.insert("# Title\n\n## Before\n\nText\n\n## Cost\n\nMore\n", matched, None)
+    report = page.insert("# Title\n\n## Before\n\nText\n\n## Cost\n\nMore\n", matched, None)
     section = report.split("## At one number of parameters\n")[1].split("\n## Cost\n")[0]
     assert report.startswith("# Title\n\n## Before\n\nText\n\n## At one") and report.endswith(
         "## Cost\n\nMore\n"
@@ -178,7 +178,7 @@ def test_what_is_said_of_the_place() -> None:
     assert outcomes["concatenation", 3, 1] == "tied"
     p_values = [contrast.p for contrast in places.contrasts.values()]
     assert [c.p_holm for c in places.contrasts.values()] == pytest.approx(significance.holm(p_values))
-    section = variants_page.insert("\n## Cost\n", None, places)
+    section = page.insert("\n## Cost\n", None, places)
     assert (
         "With concatenation, no difference between the places is significant; tied within 3 points: "
         in section
@@ -192,12 +192,12 @@ def test_what_is_said_of_the_place() -> None:
 
 def test_too_few_seeds_claim_nothing() -> None:
     main, run = made_up(MAIN, "late", seeds=2), made_up(MAIN, "late", seeds=2)
-    report = variants_page.insert("\n## Cost\n", variants.compare_matched(main, run), None)
+    report = page.insert("\n## Cost\n", variants.compare_matched(main, run), None)
     assert "Nothing can be claimed with 2 seeds." in report and "significant" not in report
 
 
 def test_the_numbers_are_plain_json() -> None:
-    numbers = json.loads(json.dumps(variants_page.numbers(made_up_matched(), made_up_places())))
+    numbers = json.loads(json.dumps(page.numbers(made_up_matched(), made_up_places())))
     assert numbers["matched"]["models"]["concatenation"]["here"]["balanced_accuracy"]["mean"] == 0.90
     assert numbers["matched"]["models"]["concatenation"]["change"]["outcome"] == "worse"
     assert numbers["fuse_after"]["models"]["addition"]["1"]["balanced_accuracy"]["mean"] == 0.86
@@ -206,9 +206,9 @@ def test_the_numbers_are_plain_json() -> None:
 
 @pytest.mark.parametrize(("with_matched", "with_places"), [(True, True), (True, False), (False, True)])
 def test_the_figure(tmp_path: Path, with_matched: bool, with_places: bool) -> None:
-    figure = variants_figure.draw(
+    drawn = figure.draw(
         made_up_matched() if with_matched else None, made_up_places() if with_places else None
     )
-    assert isinstance(figure, Figure) and len(figure.axes) == with_matched + with_places
-    style.save(figure, tmp_path / "variants.png")
+    assert isinstance(drawn, Figure) and len(drawn.axes) == with_matched + with_places
+    style.save(drawn, tmp_path / "variants.png")
     assert 3_000 < (tmp_path / "variants.png").stat().st_size < 200_000

@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.studies import parameters, runs, workspace, zoo
+from scripts.studies import parameters, runs, workspace
 from scripts.studies.runs import Run
 from scripts.studies.tune import comparison, figure, grid, page, search
 from scripts.studies.tune.grid import Grid, Point
+from scripts.studies.zoo.study import main_settings
 from stages.lib import fusions
 from stages.lib.core import console
 from stages.lib.models import devices
@@ -53,7 +54,7 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
 
 def default_settings(overrides: Sequence[str]) -> list[str]:
     """Those of `make zoo`, so that what it has trained is not trained again, without settings of single models."""
-    settings = [*zoo.main_settings("tune"), *_NO_OWN_SETTINGS, *overrides]
+    settings = [*main_settings("tune"), *_NO_OWN_SETTINGS, *overrides]
     if any(override.startswith("fusion=") for override in overrides):
         return settings
     listed = parameters.resolved(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from scripts.studies.curve_results import Change, Curve, Size
+from scripts.studies.learning_curve.results import Change, Curve, Size
 from stages.lib.comparison.results import Comparison
 from stages.lib.core.names import TITLES
 from stages.lib.report.answer import plan_words

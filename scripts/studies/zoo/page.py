@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from scripts.studies.variants import Matched, Places, RunResults
+from scripts.studies.zoo.variants import Matched, Places, RunResults
 from stages.lib.report import format, tables
 from stages.lib.report.tables import Column
 from stages.lib.statistics.results import LEAST_SEEDS, Contrast

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import jinja2
 
-from scripts.studies import curve_answer
-from scripts.studies.curve_answer import groups_of, named
-from scripts.studies.curve_results import Change, Curve, Size
+from scripts.studies.learning_curve import answer as answers
+from scripts.studies.learning_curve.answer import groups_of, named
+from scripts.studies.learning_curve.results import Change, Curve, Size
 from stages.lib.core.names import TITLES
 from stages.lib.report import answer, format, tables
 from stages.lib.report.tables import Column
@@ -23,7 +23,7 @@ def render(curve: Curve, overrides: Sequence[str]) -> str:
         overrides: settings of the runs that are not those of params.yaml.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scripts.studies", "."),
+        loader=jinja2.PackageLoader("scripts.studies.learning_curve", "."),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -31,13 +31,13 @@ def render(curve: Curve, overrides: Sequence[str]) -> str:
     )
     compared, manifest = curve.sizes[-1].compared, curve.manifest
     counts = {split: sum(manifest.counts[split].values()) for split in manifest.splits()}
-    return environment.get_template("learning_curve.md.j2").render(
+    return environment.get_template("page.md.j2").render(
         source=format.code(manifest.source),
         classes=[format.escaped(name) for name in manifest.classes],
         counts=", ".join(f"{count:,} {split}" for split, count in counts.items()),
         seeds=format.plural(len(compared.seeds), "seed"),
         sizes=format.join([named(size) for size in curve.sizes]),
-        answer=curve_answer.answer(curve),
+        answer=answers.answer(curve),
         figure=FIGURE,
         accuracies_table=_accuracies(curve),
         split=compared.split,

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.studies import results, runs, variants, variants_figure, variants_page, workspace
+from scripts.studies import results, runs, workspace
 from scripts.studies.runs import Run
-from scripts.studies.variants import MATCHED, PLACES
+from scripts.studies.zoo import figure, page, variants
+from scripts.studies.zoo.variants import MATCHED, PLACES
 from stages.lib import fusions
 from stages.lib.plots import style
 
@@ -39,11 +40,11 @@ def add_variants(folders: Mapping[str, Path], target: Path) -> None:
     places = variants.compare_places(main, others) if others else None
     if matched is None and places is None:
         return
-    page = target / "report.md"
-    page.write_text(variants_page.insert(page.read_text(), matched, places))
-    numbers = variants_page.numbers(matched, places)
+    report = target / "report.md"
+    report.write_text(page.insert(report.read_text(), matched, places))
+    numbers = page.numbers(matched, places)
     (target / "variants.json").write_text(f"{json.dumps(numbers, indent=2)}\n")
-    style.save(variants_figure.draw(matched, places), target / "figures" / "variants.png")
+    style.save(figure.draw(matched, places), target / "figures" / "variants.png")
 
 
 def main_settings(study: str = "zoo") -> list[str]:

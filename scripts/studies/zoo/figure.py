@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts.studies.variants import Matched, Places
+from scripts.studies.zoo.variants import Matched, Places
 from stages.lib.comparison.results import Summary
 from stages.lib.plots.style import colors, plt
 from stages.lib.report import format

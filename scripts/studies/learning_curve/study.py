@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.studies import curve_figure, curve_page, curve_results, workspace
-from scripts.studies.curve_results import Curve
+from scripts.studies import workspace
+from scripts.studies.learning_curve import figure, page, results
+from scripts.studies.learning_curve.results import Curve
 from scripts.studies.runs import Run, run_all
 from stages.lib.core.errors import UserError
 from stages.lib.plots import style
@@ -39,7 +40,7 @@ def conduct(dataset: Path, given: Sequence[str]) -> None:
     """
     runs = planned(given)
     folders = run_all(NAME, dataset, list(runs.values()))
-    curve = curve_results.read({share: folders[run.name] for share, run in runs.items()})
+    curve = results.read({share: folders[run.name] for share, run in runs.items()})
     settings = [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given]
     write(curve, list({setting.split("=")[0]: setting for setting in settings}.values()))  # later ones win
 
@@ -74,13 +75,13 @@ def write(curve: Curve, settings: list[str]) -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     compared = curve.sizes[-1].compared
-    figure = curve_figure.accuracy_over_groups(
+    drawn = figure.accuracy_over_groups(
         {name: [size.accuracies[name] for size in curve.sizes] for name in curve.sizes[-1].accuracies},
         [size.mean_groups for size in curve.sizes],
         [size.share for size in curve.sizes],
         f"balanced accuracy ({compared.split})",
         compared.confidence,
     )
-    style.save(figure, FOLDER / curve_page.FIGURE)
-    (FOLDER / "learning_curve.json").write_text(json.dumps(curve_results.as_json(curve), indent=2) + "\n")
-    (FOLDER / "report.md").write_text(curve_page.render(curve, settings))
+    style.save(drawn, FOLDER / page.FIGURE)
+    (FOLDER / "learning_curve.json").write_text(json.dumps(results.as_json(curve), indent=2) + "\n")
+    (FOLDER / "report.md").write_text(page.render(curve, settings))
