@@ -8,6 +8,8 @@ import pytest
 from report.test_report import CONCATENATION_WINS, Results, render
 from ruamel.yaml import YAML
 
+from stages.lib.params import OwnSettings
+
 
 def parse(name: str) -> tuple[dict, str]:
     """Head and text of a card: the head lies between the first two lines of three dashes."""
@@ -76,3 +78,17 @@ def test_how_it_was_trained_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "a head over the networks of [rgb](rgb.md) and [lidar](lidar.md)" in data["late"]
     assert "fewer than 1,400 steps" in data["late"] and "learning rate 0.04 " in data["late"]
     assert "a head over" not in data["addition"] and "learning rate 0.0012 " in data["addition"]
+
+
+def test_a_models_own_settings_are_told_as_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        "addition": OwnSettings(learning_rate=0.0004, weight_decay=0.1),
+        "late": OwnSettings(learning_rate=0.02),
+    }
+    render(Results(CONCATENATION_WINS, num_seeds=3, per_model=own), tmp_path, monkeypatch)
+    data = {name: parse(name)[1].split("## Data")[1].split("## ")[0] for name in ("late", "addition", "rgb")}
+    assert "learning rate 0.0004 " in data["addition"] and "weight decay 0.1" in data["addition"]
+    assert "learning rate 0.02 " in data["late"]
+    assert "learning rate 0.0012 " in data["rgb"] and "weight decay" not in data["rgb"]
+    report = Path("reports/report.md").read_text()
+    assert "addition: learning rate 0.0004 and weight decay 0.1; late: learning rate 0.02" in report

@@ -26,7 +26,7 @@ from stages.lib.evaluation.predictions import Predictions
 from stages.lib.evaluation.results import Cost, Evaluation, Probes
 from stages.lib.lidar.returns import Losses
 from stages.lib.models import records
-from stages.lib.params import Params
+from stages.lib.params import OwnSettings, Params
 from stages.lib.report import format, tables
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import CachedGroup
@@ -56,6 +56,7 @@ class Results:
     absent: str = ""  # class of which the test split has no group
     ignored: str = ""  # sensor that fusions make nothing of
     diverged: tuple[str, int] = ("", 0)  # model and seed whose predictions tell nothing
+    per_model: dict[str, OwnSettings] = field(default_factory=dict)  # `train.per_model`
 
     def of_seed(self, name: str, seed: int) -> Results:
         """The same, for one seed of one model."""
@@ -75,6 +76,7 @@ def write(results: Results, folder: Path) -> tuple[Params, Manifest]:
         seeds=list(range(results.num_seeds)),
         intermediate=[name for name in results.strengths if name not in KINDS],
         report=replace(settings.report, draws=1000),
+        train=replace(settings.train, per_model=results.per_model),
     )
     generator = np.random.default_rng(0)
     groups = {

@@ -149,7 +149,7 @@ def test_chosen_points_become_settings_of_single_models(tmp_path: Path) -> None:
 
 
 def test_the_headline_fusion_follows_a_narrower_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.zoo, "main_settings", lambda study: ["intermediate=[addition,film]"])
+    monkeypatch.setattr(study, "main_settings", lambda study: ["intermediate=[addition,film]"])
     assert parameters.resolved(study.default_settings(["late=[late]"])).fusion == "addition"
     assert study.default_settings(["fusion=film"])[-1] == "fusion=film"
 

@@ -11,7 +11,7 @@ from stages.lib import fusions
 from stages.lib.comparison.measured import MeasuredCost
 from stages.lib.comparison.results import Comparison, trained_rates
 from stages.lib.core.names import TITLES
-from stages.lib.params import Params, Train
+from stages.lib.params import OwnSettings, Params, Train
 from stages.lib.report import analysis, answer, card, conditions, doubtful, format, gains, tables
 from stages.lib.tensors.manifest import Manifest
 
@@ -54,7 +54,12 @@ def render(results: Results) -> dict[str, str]:
     template = environment.get_template("card.md.j2")
     for row in tables.models(results.compared, results.costs):
         if row.cost:
-            values = card.context(row, results.compared, results.manifest)
+            own = results.settings.train.per_model.get(row.name, OwnSettings())
+            values = {
+                "own": own,
+                "additions": additions(results.settings.train, filled["epochs"], own),
+                **card.context(row, results.compared, results.manifest),
+            }
             pages[f"cards/{row.name}.md"] = template.render(filled | values)
     return pages
 
@@ -186,11 +191,16 @@ def _own_settings(train: Train) -> str:
     )
 
 
-def additions(train: Train, epochs: int) -> str:
-    """What training of so many epochs has beyond the notebook's, in words."""
+def additions(train: Train, epochs: int, own: OwnSettings | None = None) -> str:
+    """What training of so many epochs has beyond the notebook's, in words.
+
+    Args:
+        own: what `train.per_model` sets for the model in question; None for words about all models.
+    """
+    weight_decay = train.weight_decay if own is None or own.weight_decay is None else own.weight_decay
     flips = {"horizontal": "left-right", "vertical": "upside-down", "both": "left-right and upside-down"}
     parts = {
-        f"weight decay {train.weight_decay:g}": train.weight_decay > 0,
+        f"weight decay {weight_decay:g}": weight_decay > 0,
         f"gradient norm clipped to {train.clip_norm}": train.clip_norm is not None,
         f"early stopping after {train.patience} epochs without improvement": (
             train.patience is not None and train.patience < epochs
@@ -202,6 +212,6 @@ def additions(train: Train, epochs: int) -> str:
         f"one sensor hidden in {train.augment.sensor_dropout:.0%} of the samples": (
             train.augment.sensor_dropout > 0
         ),
-        f"own settings of single models ({_own_settings(train)})": bool(train.per_model),
+        f"own settings of single models ({_own_settings(train)})": own is None and bool(train.per_model),
     }
     return "".join(f", {words}" for words, is_on in parts.items() if is_on)
