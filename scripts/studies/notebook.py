@@ -51,6 +51,6 @@ SETTINGS = [
 def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     """Carries out the run and writes reports/notebook/."""
     settings = [*SETTINGS, *overrides]
-    folders = runs.run_all("notebook", dataset, [Run("notebook", tuple(settings))])
+    folders = dict(runs.run_all("notebook", dataset, [Run("notebook", tuple(settings))]))
     path = f"dataset.path={workspace.dataset_path(dataset)}"
     results.copy(folders["notebook"], "notebook", [*SETTINGS, path, *overrides])

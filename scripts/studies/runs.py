@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +29,17 @@ class Run:
     settings: tuple[str, ...]  # KEY=VALUE, overrides of params.yaml
 
 
-def run_all(study: str, dataset: Path, runs: Sequence[Run]) -> dict[str, Path]:
-    """Carries out all runs, or what is left of them.
+def run_all(study: str, dataset: Path, runs: Sequence[Run]) -> Iterator[tuple[str, Path]]:
+    """Carries out all runs, or what is left of them; yields each as soon as it has ended.
 
     Args:
         study: name of the study.
         dataset: the dataset's folder.
         runs: in their order; with different names.
 
-    Returns:
-        The folder of each run by name, laid out like the project: params.yaml, dvc.lock, data/tensors and everything
-        that its stages wrote to reports/. The folders last until the study has ended.
+    Yields:
+        The name of the run and its folder, which is laid out like the project: params.yaml, dvc.lock, data/tensors
+        and everything that its stages wrote to reports/. The folders last until the study has ended.
 
     Raises:
         UserError: when a setting is not valid or a stage fails.
@@ -54,7 +54,7 @@ def run_all(study: str, dataset: Path, runs: Sequence[Run]) -> dict[str, Path]:
     Plan(study, {name: stages_of(folder) for name, folder in folders.items()}).write(home)
     for name, folder in folders.items():
         _repro(home, name, folder)
-    return folders
+        yield name, folder
 
 
 def stages_of(folder: Path) -> list[str]:

@@ -39,7 +39,7 @@ def conduct(dataset: Path, given: Sequence[str]) -> None:
         UserError: when a setting is not valid, a stage fails, or the runs do not fit together.
     """
     runs = planned(given)
-    folders = run_all(NAME, dataset, list(runs.values()))
+    folders = dict(run_all(NAME, dataset, list(runs.values())))
     curve = results.read({share: folders[run.name] for share, run in runs.items()})
     settings = [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given]
     write(curve, list({setting.split("=")[0]: setting for setting in settings}.values()))  # later ones win

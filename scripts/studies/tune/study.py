@@ -42,7 +42,8 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     chosen = {name: grid.choose(found, space.default) for name, found in losses.items()}
     frozen = {name: fusions.spec(name).has_frozen_nets for name in losses}
     tuned = [*default, *own_settings(chosen, space, frozen)]
-    folders = runs.run_all("tune", dataset, [Run("default", tuple(default)), Run("tuned", tuple(tuned))])
+    both = [Run("default", tuple(default)), Run("tuned", tuple(tuned))]
+    folders = dict(runs.run_all("tune", dataset, both))
     tuning = comparison.compare(folders, losses, chosen, space, seeds, frozen)
     RESULTS.mkdir(parents=True, exist_ok=True)
     comparison.write(tuning, RESULTS / "tune.json")

@@ -22,13 +22,15 @@ SETTINGS = [
 
 
 def conduct(dataset: Path, overrides: Sequence[str]) -> None:
-    """Carries out the runs and writes reports/zoo/."""
+    """Carries out the runs; writes reports/zoo/ after the main run, and again after each variant."""
     settings = main_settings()
     variants_of_main = variants.list_runs((*settings, *overrides))
-    folders = runs.run_all("zoo", dataset, [Run(MAIN, (*settings, *overrides)), *variants_of_main])
     path = f"dataset.path={workspace.dataset_path(dataset)}"
-    target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
-    add_variants(folders, target)
+    folders: dict[str, Path] = {}
+    for name, folder in runs.run_all("zoo", dataset, [Run(MAIN, (*settings, *overrides)), *variants_of_main]):
+        folders[name] = folder
+        target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
+        add_variants(folders, target)
 
 
 def add_variants(folders: Mapping[str, Path], target: Path) -> None:
