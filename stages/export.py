@@ -16,7 +16,7 @@ from stages.lib.core import console, errors
 from stages.lib.datasets import database, splits, validation
 from stages.lib.datasets.reader import DatasetGroup, GroupReader, opened
 from stages.lib.datasets.validation import DataChecks
-from stages.lib.export import decode, near_copies, plan
+from stages.lib.export import decode, garbage, near_copies, plan
 from stages.lib.export.cache_writer import Writer
 from stages.lib.export.decode import Pool, Settings, Unreadable, Written
 from stages.lib.export.orientation import OrientationCheck
@@ -41,7 +41,8 @@ def export(dataset: Dataset, settings: Export) -> Manifest:
     shutil.rmtree(manifests.FOLDER, ignore_errors=True)
     manifests.FOLDER.mkdir(parents=True)
     try:
-        return write_cache(dataset, settings)
+        with garbage.few_collections():
+            return write_cache(dataset, settings)
     except BaseException:
         # An incomplete cache is of no use, and `dvc checkout` would refuse to overwrite it.
         shutil.rmtree(manifests.FOLDER, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +119,9 @@ class Writer:
         groups = [group for split in SPLITS for group in self._groups[split]]
         values = [own for split in SPLITS for own in self._condition_values[split]]
         divided, of_groups, doubts = conditions.divide(condition_fields, groups, values, condition_slices)
-        _write_groups(
-            [replace(group, conditions=own) for group, own in zip(groups, of_groups, strict=True)],
-            self._folder,
-        )
+        for group, own in zip(groups, of_groups, strict=True):
+            group.conditions.update(own)
+        _write_groups(groups, self._folder)
         lines = [f"{key} {self._digests[key]}" for key in sorted(self._digests)]
         return Manifest(
             source=source,
