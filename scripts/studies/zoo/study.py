@@ -11,7 +11,9 @@ from scripts.studies.runs import Run
 from scripts.studies.zoo import figure, page, variants
 from scripts.studies.zoo.variants import MATCHED, PLACES
 from stages.lib import fusions
+from stages.lib.core import console
 from stages.lib.plots import style
+from stages.lib.report import format
 
 MAIN = "main"
 SEEDS = range(51, 57)
@@ -27,10 +29,15 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     variants_of_main = variants.list_runs((*settings, *overrides))
     path = f"dataset.path={workspace.dataset_path(dataset)}"
     folders: dict[str, Path] = {}
-    for name, folder in runs.run_all("zoo", dataset, [Run(MAIN, (*settings, *overrides)), *variants_of_main]):
+    planned = [Run(MAIN, (*settings, *overrides)), *variants_of_main]
+    for name, folder in runs.run_all("zoo", dataset, planned):
         folders[name] = folder
         target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
         add_variants(folders, target)
+        if len(folders) < len(planned):
+            console.report_line(
+                f"zoo: {target}/report.md shows {format.plural(len(folders), 'run')} of {len(planned)}"
+            )
 
 
 def add_variants(folders: Mapping[str, Path], target: Path) -> None:
