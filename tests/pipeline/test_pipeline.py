@@ -281,7 +281,11 @@ def test_force_trains_anew(clone: Project) -> None:
     after = output_hashes(clone)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"reports/timing/train-addition.json"}
-    # After a run by hand, and with a part of the last run's seeds.
+
+
+@pytest.mark.sweep
+def test_force_trains_anew_after_other_runs(clone: Project) -> None:
+    """After a run by hand, and with a part of the last run's seeds."""
     force = ("dvc", "repro", "--force", "--single-item", "train_intermediate@addition")
     clone.run("python", "-m", "stages.train", "addition")
     assert len(re.findall(r"addition: seed \d+, epoch 2/2: .* done", clone.run(*force).stdout)) == 2

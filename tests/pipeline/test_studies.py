@@ -15,8 +15,11 @@ from support.processes import family, start
 from support.project import Project
 from support.studies import mark_environment_ready, own_settings
 
-# Slow enough to be stopped in training; every other model's results are in the cache.
-SLOW = ("import time\nfrom torch import Tensor", "        time.sleep(0.3)\n        return rgb + lidar")
+# Slow enough to be stopped in training, and only there; every other model's results are in the cache.
+SLOW = (
+    "import time\nfrom torch import Tensor",
+    "        time.sleep(0.5 * rgb.requires_grad)\n        return rgb + lidar",
+)
 OPERATOR = "stages/lib/fusions/addition.py"
 
 
@@ -117,7 +120,9 @@ def test_a_study_in_pieces(clone: Project) -> None:
 def test_a_stage_that_fails_keeps_what_is_done(clone: Project, tmp_path: Path) -> None:
     command = slow_study(clone)
     whole = clone.path(OPERATOR).read_text()
-    clone.path(OPERATOR).write_text(whole.replace("time.sleep(0.3)", "raise ValueError('broken')"))
+    clone.path(OPERATOR).write_text(
+        whole.replace("time.sleep(0.5 * rgb.requires_grad)", "raise ValueError('broken')")
+    )
     failed = clone.run(*command, check=False)
     assert failed.returncode == 1
     assert failed.stdout.splitlines()[-1].startswith(
