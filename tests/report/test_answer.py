@@ -6,8 +6,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from support.comparisons import comparison, model_result
 
-from stages.lib.comparison.results import Comparison, ConditionValue, ModelResult, SensorUse, Summary
+from stages.lib.comparison.results import Comparison, ConditionValue, SensorUse, Summary
 from stages.lib.report import analysis, answer, format, gains
 from stages.lib.statistics.results import Contrast, Interval, Plan
 
@@ -66,13 +67,10 @@ def made_up(
             sensor: SensorUse(nothing, nothing, nothing, sensor in (ignores or {}).get(name, []), True)
             for sensor in ("rgb", "lidar")
         }
-        models[name] = ModelResult(
+        models[name] = model_result(
             kind=kind,
             parameters=size,
             trainable_parameters=TRAINED.get(name, size),
-            weights_mib=1.0,
-            flops_m=1.0,
-            head_width=None,
             metrics={
                 split: {"loss": summary(2 * (1 - accuracy)), "balanced_accuracy": summary(accuracy)},
             },
@@ -90,30 +88,15 @@ def made_up(
             ),
             failed_seeds=(failed or {}).get(name, []),
             sensor_use=use if is_fusion else None,
-            curves={},
-            robustness={},
-            failures={},
-            calibration=None,
-            confusion=[],
-            verdict="",
         )
-    return Comparison(
+    return comparison(
         split=split,
         reference=reference,
         single=single,
         seeds=list(range(num_seeds)),
-        confidence=0.95,
-        margin=0.03,
         num_scenes=num_scenes,
-        classes=["cubes", "spheres"],
         rarest_class="spheres",
-        corrupted_groups=128,
-        sensor_dropout=0.0,
-        last_epoch_best={},
         models=models,
-        pairs=[],
-        label_checks={},
-        label_errors=[],
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.comparisons import comparison, model_result
 
 from scripts.studies.zoo import figure, page, study, variants
 from scripts.studies.zoo.variants import Matched, Places, RunResults
 from stages.lib import fusions, params
-from stages.lib.comparison.results import Comparison, ModelResult, Summary
+from stages.lib.comparison.results import ModelResult, Summary
 from stages.lib.plots import style
 from stages.lib.statistics import significance
 from stages.lib.statistics.results import LEAST_SEEDS
@@ -83,45 +84,19 @@ def made_up(strengths: dict[str, float], reference: str, seeds: int = SEEDS, **s
             values[name].mean(axis=1).tolist(), mean, 0.01, mean - 0.02, mean + 0.02, None, None
         )
         kind = "unimodal" if name in ("rgb", "lidar") else "late" if name == "late" else "intermediate"
-        return ModelResult(
+        return model_result(
             kind=kind,
             parameters=6_600_000 + len(name),
-            trainable_parameters=None,
-            weights_mib=None,
-            flops_m=None,
-            head_width=None,
             metrics={"test": {"balanced_accuracy": accuracy}},
-            beats_prior=True,
-            mean_below_prior=True,
             contrast=contrasts.get(name),
-            single=None,
-            failed_seeds=[],
-            sensor_use=None,
-            curves={},
-            robustness={},
-            failures={},
-            calibration=None,
-            confusion=[],
-            verdict="",
         )
 
-    compared = Comparison(
-        split="test",
+    compared = comparison(
         reference=reference,
         single="lidar",
         seeds=list(range(seeds)),
-        confidence=0.95,
-        margin=0.03,
         num_scenes=SCENES,
-        classes=["cubes", "spheres"],
-        rarest_class="cubes",
-        corrupted_groups=0,
-        sensor_dropout=0.0,
-        last_epoch_best={},
         models={name: model(name) for name in strengths},
-        pairs=[],
-        label_checks={},
-        label_errors=[],
     )
     return RunResults(loaded, compared, values)
 

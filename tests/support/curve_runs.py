@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.lib.comparison import resampled, results
-from stages.lib.comparison.results import Comparison, ModelResult
+from stages.lib.comparison.results import Comparison
 from stages.lib.evaluation import predictions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.models import records
 from stages.lib.statistics import significance
 from stages.lib.tensors import manifest as manifests
 from stages.lib.tensors.groups import FILE, CachedGroup
+from support.comparisons import comparison, model_result
 from support.manifest import made_up_manifest
 
 KINDS = {
@@ -156,44 +157,22 @@ def _compared(accuracies: dict[str, float], seeds: list[int]) -> Comparison:
 
     against_reference = family([(name, reference) for name in fusions if name != reference])
     against_single = family([(name, single) for name in fusions])
-    return Comparison(
-        split="test",
+    return comparison(
         reference=reference,
         single=single,
         seeds=seeds,
-        confidence=0.95,
-        margin=0.03,
         num_scenes=judged.draws.scenes.shape[1],
         classes=list(CLASSES),
         rarest_class=CLASSES[0],
-        corrupted_groups=0,
-        sensor_dropout=0.0,
-        last_epoch_best={},
         models={
-            name: ModelResult(
+            name: model_result(
                 kind=kind,
-                parameters=None,
-                trainable_parameters=None,
-                weights_mib=None,
-                flops_m=None,
-                head_width=None,
                 metrics={"test": judged.summaries(name, 0.95)},
                 beats_prior=None if name == "prior" else judged.beats_prior(name),
-                mean_below_prior=True,
                 contrast=against_reference.get(name),
                 single=against_single.get(name),
                 failed_seeds=failed.get(name, []),
-                sensor_use=None,
-                curves={},
-                robustness={},
-                failures={},
-                calibration=None,
-                confusion=[],
-                verdict="",
             )
             for name, kind in KINDS.items()
         },
-        pairs=[],
-        label_checks={},
-        label_errors=[],
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jinja2
-
 from scripts.studies.learning_curve import answer as answers
 from scripts.studies.learning_curve.answer import groups_of, named
 from scripts.studies.learning_curve.results import Change, Curve, Size
 from stages.lib.core.names import TITLES
 from stages.lib.report import answer, format, tables
+from stages.lib.report.page import templates
 from stages.lib.report.tables import Column
 
 FIGURE = "learning_curve.png"
@@ -22,37 +21,34 @@ def render(curve: Curve, overrides: Sequence[str]) -> str:
     Args:
         overrides: settings of the runs that are not those of params.yaml.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scripts.studies.learning_curve", "."),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     compared, manifest = curve.sizes[-1].compared, curve.manifest
     counts = {split: sum(manifest.counts[split].values()) for split in manifest.splits()}
-    return environment.get_template("page.md.j2").render(
-        source=format.code(manifest.source),
-        classes=[format.escaped(name) for name in manifest.classes],
-        counts=", ".join(f"{count:,} {split}" for split, count in counts.items()),
-        seeds=format.plural(len(compared.seeds), "seed"),
-        sizes=format.join([named(size) for size in curve.sizes]),
-        answer=answers.answer(curve),
-        figure=FIGURE,
-        accuracies_table=_accuracies(curve),
-        split=compared.split,
-        confidence=f"{compared.confidence:.0%}",
-        margin=format.points(compared.margin),
-        by_size=[_of_size(size) for size in curve.sizes],
-        gains_table=_changes(curve, curve.gains, "Balanced accuracy", ("higher", "lower")),
-        changes_table=_changes(curve, curve.changes, "Difference in points", ("rises", "falls")),
-        smallest=groups_of(curve.sizes[0]),
-        largest=groups_of(curve.sizes[-1]),
-        has_whole=curve.sizes[-1].share == 1,
-        epochs=", ".join(f"{size.epochs} epochs with {groups_of(size)} groups" for size in curve.sizes),
-        timing=curve.timing,
-        overrides=overrides,
-        digest=manifest.digest[:16],
+    return (
+        templates("scripts.studies.learning_curve")
+        .get_template("page.md.j2")
+        .render(
+            source=format.code(manifest.source),
+            classes=[format.escaped(name) for name in manifest.classes],
+            counts=", ".join(f"{count:,} {split}" for split, count in counts.items()),
+            seeds=format.plural(len(compared.seeds), "seed"),
+            sizes=format.join([named(size) for size in curve.sizes]),
+            answer=answers.answer(curve),
+            figure=FIGURE,
+            accuracies_table=_accuracies(curve),
+            split=compared.split,
+            confidence=f"{compared.confidence:.0%}",
+            margin=format.points(compared.margin),
+            by_size=[_of_size(size) for size in curve.sizes],
+            gains_table=_changes(curve, curve.gains, "Balanced accuracy", ("higher", "lower")),
+            changes_table=_changes(curve, curve.changes, "Difference in points", ("rises", "falls")),
+            smallest=groups_of(curve.sizes[0]),
+            largest=groups_of(curve.sizes[-1]),
+            has_whole=curve.sizes[-1].share == 1,
+            epochs=", ".join(f"{size.epochs} epochs with {groups_of(size)} groups" for size in curve.sizes),
+            timing=curve.timing,
+            overrides=overrides,
+            digest=manifest.digest[:16],
+        )
     )
 
 

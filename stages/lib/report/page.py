@@ -30,15 +30,20 @@ class Results:
     timing: dict[str, Any]  # reports/timing/train-NAME.json of the first model
 
 
-def render(results: Results) -> dict[str, str]:
-    """The pages as Markdown, by their path in the folder of the reports; and a card for each model."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stages.lib.report", "."),
+def templates(package: str) -> jinja2.Environment:
+    """The templates in the folder of a package."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "."),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render(results: Results) -> dict[str, str]:
+    """The pages as Markdown, by their path in the folder of the reports; and a card for each model."""
+    environment = templates("stages.lib.report")
     environment.filters |= {
         "code": format.code,
         "escaped": format.escaped,
