@@ -1,13 +1,13 @@
 """`make notebook` from start to end, compared with the notebook's training alone.
 
-    python benchmarks/end_to_end.py [--epochs 2 10] [--json FILE]
+    python benchmarks/end_to_end.py [--epochs 2 10] [--precisions float32 bfloat16] [--json FILE]
     python benchmarks/end_to_end.py --default [--set KEY=VALUE ...] [--json FILE]
 
 Writes a dataset of the notebook's size (1,076 groups) into a temporary folder. The reference
 (benchmarks/notebook.py) loads it and trains the notebook's six models in one process. The pipeline runs the
 notebook's preset in a clone of this project with an empty cache: all stages with their processes and imports,
 export, evaluation and report, in float32 and in bfloat16. Takes about ten minutes for 2 epochs, and 35 for 2
-and 10.
+and 10; much longer on a processor without instructions for bfloat16, where `--precisions float32` leaves that out.
 
 With --default it is the default run instead, in such a clone: how long each kind of stage takes, how much of it is
 not training, and DVC's own share.
@@ -35,12 +35,15 @@ from benchmarks import export as export_benchmark
 from benchmarks.train import GROUPS
 from stages.lib import params
 
+PRECISIONS = ["float32", "bfloat16"]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, nargs="+", default=[2, 10])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--default", action="store_true", help="measure the stages of the default run")
     parser.add_argument("--set", nargs="+", default=[], help="settings of the default run, as KEY=VALUE")
     parser.add_argument("--json", type=Path, help="file for the figures")
@@ -64,7 +67,7 @@ def main() -> None:
         splits = [split for split, count in GROUPS.items() for _ in range(count)]
         export_benchmark.write_dataset(dataset, splits, export_benchmark.render(settings), settings)
         for epochs in given.epochs:
-            figures[epochs] = measure(Path(folder), dataset, epochs)
+            figures[epochs] = measure(Path(folder), dataset, epochs, given.precisions)
     rows = [
         [epochs, kind, f"{seconds:.1f}", f"{seconds / row['notebook']:.2f}"]
         for epochs, row in figures.items()
@@ -77,11 +80,11 @@ def main() -> None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def measure(folder: Path, dataset: Path, epochs: int) -> dict[str, float]:
+def measure(folder: Path, dataset: Path, epochs: int, precisions: list[str]) -> dict[str, float]:
     """Seconds of the reference, and of the pipeline in each precision."""
     reference = [str(ROOT / "benchmarks" / "notebook.py"), str(dataset), "--epochs", str(epochs)]
     seconds = {"notebook": timed(reference, ROOT)}
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions:
         # One clone for each, so that neither finds the other's tensors in DVC's cache.
         clone = folder / f"{precision}-{epochs}"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
