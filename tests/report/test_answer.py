@@ -190,6 +190,19 @@ def test_ties_are_called_ties() -> None:
     assert "the two are tied" in analysis_of("all tied")
 
 
+def test_the_same_decisions_are_not_called_open() -> None:
+    compared = made_up(TIED, outcomes={"addition": "tied"})
+    late = compared.models["late"]
+    assert late.contrast is not None
+    nothing_to_test = replace(
+        late.contrast, difference=0.0, interval=None, se=None, p=None, p_holm=None, plan=None
+    )
+    compared.models["late"] = replace(late, contrast=nothing_to_test)
+    text = answer.answer(compared)[0]
+    assert "As accurate as concatenation on every scene, so there is nothing to test: late." in text
+    assert "Not separated" not in text
+
+
 def test_what_is_open_is_said_to_be_open_and_what_would_decide_it() -> None:
     text = answer_of("nothing decided")
     assert "significantly" not in text.lower() and "tied" not in text.lower()

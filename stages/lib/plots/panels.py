@@ -45,5 +45,5 @@ def legend_columns(labels: list[str]) -> int:
 
 
 def points(value: float) -> str:
-    """Percentage points with their sign; a value that rounds to zero has no sign."""
-    return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
+    """Percentage points with their sign, a true minus; a value that rounds to zero has no sign."""
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") if abs(value) >= 0.05 else "0.0"

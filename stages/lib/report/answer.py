@@ -68,6 +68,9 @@ def _front(compared: Comparison) -> str:
         outcome: [contrast for contrast in contrasts.values() if contrast.outcome == outcome]
         for outcome in ("better", "tied", "not decided", "worse")
     }
+    # Enough seeds and scenes, and yet no p: no two values of the difference differ.
+    same = [part for part in by_outcome["not decided"] if part.p is None and part.difference == 0]
+    undecided = [part for part in by_outcome["not decided"] if part not in same]
     if contrasts and len(by_outcome["worse"]) == len(contrasts):
         nearest = max(contrasts.values(), key=lambda contrast: contrast.difference)
         trained = " that trained" if len(contrasts) < len(compared.fusions) - 1 else ""
@@ -81,13 +84,16 @@ def _front(compared: Comparison) -> str:
         f"**In front: {join([label(name) for name in compared.front])}.** {reference} has the lowest validation "
         f"loss, and {accuracy}."
     ]
-    texts = {
-        "better": f"Significantly better than {reference} on the {compared.split} split: {{}}.",
-        "tied": f"Tied with {reference}, within {points(compared.margin)} points: {{}}.",
-        "not decided": f"Not separated from {reference} by this run: {{}}.{_uncorrected(by_outcome['not decided'])}",
-        "worse": f"Significantly worse than {reference}: {{}}.",
-    }
-    parts += [text.format(_with_numbers(by_outcome[key])) for key, text in texts.items() if by_outcome[key]]
+    texts = [
+        (f"Significantly better than {reference} on the {compared.split} split: {{}}.", by_outcome["better"]),
+        (f"Tied with {reference}, within {points(compared.margin)} points: {{}}.", by_outcome["tied"]),
+        (f"Not separated from {reference} by this run: {{}}.{_uncorrected(undecided)}", undecided),
+        (f"Significantly worse than {reference}: {{}}.", by_outcome["worse"]),
+    ]
+    parts += [text.format(_with_numbers(found)) for text, found in texts if found]
+    if same:
+        names = join([label(part.model) for part in same])
+        parts.append(f"As accurate as {reference} on every scene, so there is nothing to test: {names}.")
     return " ".join(parts)
 
 
