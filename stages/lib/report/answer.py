@@ -92,8 +92,8 @@ def _front(compared: Comparison) -> str:
     ]
     parts += [text.format(_with_numbers(found)) for text, found in texts if found]
     if same:
-        names = join([label(part.model) for part in same])
-        parts.append(f"As accurate as {reference} on every scene, so there is nothing to test: {names}.")
+        equals = join([label(part.model) for part in same])
+        parts.append(f"As accurate as {reference} on every scene, so there is nothing to test: {equals}.")
     return " ".join(parts)
 
 
