@@ -23,6 +23,7 @@ from support.processes import end, start, work_off_queue
 from support.project import ROOT, Project, committed
 
 from stages.lib import fusions
+from stages.lib.core.names import SENSORS
 from stages.lib.datasets import synthetic
 
 README = ROOT / "README.md"
@@ -210,41 +211,53 @@ def test_answer_is_the_reports() -> None:
 
 def test_what_the_zoo_says_is_its_reports() -> None:
     """README's list of what the zoo found, claim by claim."""
-    words = {10: "ten", 13: "thirteen", 14: "fourteen", 19: "nineteen"}
+    words = {3: "three", 6: "six", 8: "eight", 11: "eleven", 19: "nineteen"}
     statistics = json.loads(committed("reports/zoo/statistics.json"))
-    rows = csv.DictReader(committed("reports/zoo/comparison.csv").splitlines())
-    millions = {row["model"]: float(row["parameters"] or 0) / 1e6 for row in rows}
+    table = list(csv.DictReader(committed("reports/zoo/comparison.csv").splitlines()))
+    rows = {row["model"]: row for row in table}
     models = statistics["models"]
     section = README.read_text().split("\n## All fusions compared\n")[1].split("\n## ")[0]
     paragraph = " ".join(section.split())
+    compared = fusions.names(*fusions.KINDS)
+    accuracies = {name: accuracy_of(models[name]) for name in ("lidar", *compared)}
+
     assert f"all of them with {words[len(statistics['seeds'])]} seeds" in paragraph
-    assert "Late fusion by a perceptron over two frozen networks is significantly better than" in paragraph
-    assert statistics["reference"] == "late" and len(statistics["seeds"]) >= statistics["seeds_needed"]
+    assert statistics["single"] == "lidar" and statistics["split"] == "test"
+    assert f"has a balanced accuracy of {accuracies.pop('lidar'):.3f} alone" in paragraph
+    assert all(models[name]["single"]["outcome"] == "better" for name in compared)
+    ends = f"{min(accuracies.values()):.3f} to {max(accuracies.values()):.3f}"
+    assert f"The {words[len(compared)]} fusions have {ends}, and all are significantly better" in paragraph
 
-    joint = fusions.names(*fusions.JOINT)
-    worse = {name for name, model in models.items() if (model["contrast"] or {}).get("outcome") == "worse"}
-    assert worse == {*joint, "late_finetuned", "rgb", "lidar"}
-    assert f"than all {words[len(set(joint) - {'early'})]} intermediate fusions, and than" in paragraph
-    assert "(`late_finetuned`)" in paragraph
-    tied = {name for name, model in models.items() if (model["contrast"] or {}).get("outcome") == "tied"}
-    assert tied == {"late_linear", "late_product", "late_mean"} and statistics["margin"] == 0.01
+    reference = statistics["reference"]
+    assert f"`{reference}` has the lowest validation loss, and {accuracies[reference]:.3f}." in paragraph
+    contrasts = {name: models[name]["contrast"] for name in compared if name != reference}
+    tied = [name for name, contrast in contrasts.items() if contrast["outcome"] == "tied"]
+    named = [f"`{name}`" if "_" in name else name for name in tied]
+    within = f"within {words[round(100 * statistics['margin'])]} points"
+    assert f"Tied with it, {within}: {', '.join(named[:-1])} and {named[-1]}" in paragraph
+    same = [name for name, c in contrasts.items() if c["outcome"] == "not decided" and c["p"] is None]
+    assert same == ["late_mean"] and contrasts["late_mean"]["difference"] == 0
+    assert "`late_mean` is as accurate on every scene" in paragraph
+    worse = [-100 * c["difference"] for c in contrasts.values() if c["outcome"] == "worse"]
+    assert len(worse) + len(tied) + len(same) == len(contrasts)
+    assert (
+        f"The {words[len(worse)]} others are significantly worse, by {min(worse):.1f} to {max(worse):.1f} points"
+        in paragraph
+    )
+    assert f"{words[1 + len(tied) + len(same)].capitalize()} fusions are in front" in paragraph
 
-    assert f"{millions['late']:.0f} million parameters" in paragraph
-    sizes = [f"{millions[name]:.0f}" for name in joint]
-    usual = max(sizes, key=sizes.count)
-    assert sizes.count(usual) > len(sizes) / 2
-    assert f"where most other fusions have {usual} million" in paragraph
+    millions = {name: f"{float(row['parameters'] or 0) / 1e6:.0f}" for name, row in rows.items()}
+    assert f"{millions[reference]} million parameters, where addition and gated" in paragraph
+    assert millions["addition"] == millions["gated"] and f"have {millions['gated']} million" in paragraph
 
-    paid = {name: model["single"]["outcome"] for name, model in models.items() if model["single"]}
-    assert set(paid) == set(fusions.names(*fusions.KINDS)) and set(paid.values()) == {"better", "not decided"}
-    assert statistics["single"] == "lidar" and "LiDAR is the more accurate sensor on validation" in paragraph
-    undecided = sorted(name.replace("_", " ") for name in paid if paid[name] == "not decided")
-    counts = f"{words[len(paid) - len(undecided)]} of {words[len(paid)]}".capitalize()
-    assert f"{counts} fusions are significantly better than LiDAR alone; for " in paragraph
-    assert f"for {', '.join(undecided[:-1])} and {undecided[-1]} it is not decided" in paragraph
-    assert "Most networks were best in the last of their four epochs" in paragraph
-    last = statistics["last_epoch_best"]
-    assert min(last[name] for name in ("rgb", "lidar", *joint)) > 5
+    networks = [*SENSORS, *(name for name in compared if not fusions.spec(name).has_frozen_nets)]
+    last = sum(statistics["last_epoch_best"][name] for name in networks)
+    trainings = len(networks) * len(statistics["seeds"])
+    assert f"In {last} of {trainings} trainings of a network, the last of eight epochs" in paragraph
+
+
+def accuracy_of(model: dict[str, Any]) -> float:
+    return float(model["metrics"]["test"]["balanced_accuracy"]["mean"])
 
 
 @pytest.mark.parametrize("folder", ["reports", "reports/zoo"])
