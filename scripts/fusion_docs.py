@@ -1,4 +1,4 @@
-"""Writes docs/fusions.md, the page about all fusions, from their docstrings.
+"""Writes docs/fusions.md, the page about all fusions, from their docstrings and the report of `make zoo`.
 
 python -m scripts.fusion_docs
 """
@@ -19,6 +19,7 @@ from stages.lib.models.architecture import Architecture
 from stages.lib.params import Network
 
 PAGE = Path("docs/fusions.md")
+ZOO_REPORT = Path("reports/zoo/report.md")
 # The notebook's sizes, so that the page does not depend on params.yaml.
 NOTEBOOK = Architecture(
     rgb_channels=4,
@@ -69,8 +70,12 @@ def listing(network: Network) -> str:
     return tabulate(rows, headers, "plain", maxcolwidths=widths, colalign=("left", "left", "right"))
 
 
-def page() -> str:
-    """The page in markdown."""
+def page(zoo_report: str) -> str:
+    """The page in markdown.
+
+    Args:
+        zoo_report: the text of the report, whose first answer the page quotes.
+    """
     listed = entries(NOTEBOOK)
     rows = [
         [
@@ -86,8 +91,9 @@ def page() -> str:
     )
     parts = [
         "# The fusions",
-        "`python -m scripts.fusion_docs` writes this page from the docstrings in `stages/lib/fusions/`. To train a "
-        "fusion, list its name in params.yaml: under `late` if it is of that kind, otherwise under `intermediate`.",
+        "`python -m scripts.fusion_docs` writes this page from the docstrings in `stages/lib/fusions/`, and quotes "
+        "the report of `make zoo`. To train a fusion, list its name in params.yaml: under `late` if it is of that "
+        "kind, otherwise under `intermediate`.",
         table,
         "Formulas describe one sample. Their letters:",
         "- C: channels of one sensor's feature maps where they are fused (100 in the notebook's networks)\n"
@@ -99,12 +105,19 @@ def page() -> str:
         "- other letters with sizes in brackets: learned weights; letters side by side: matrix product",
         "The column Network counts the parameters of the notebook's networks: two sensors of 4 channels, 64 x 64, "
         "two classes. Those of a late fusion include both unimodal nets.",
-        "`make zoo` compares all of them on the built-in dataset; [its report](../reports/zoo/report.md) says which "
-        "differences are significant.",
+        "`make zoo` compares all of them on the built-in dataset. [Its report](../reports/zoo/report.md) says:",
+        _quoted_answer(zoo_report),
         "![Balanced accuracy of every fusion, with 95% intervals over seeds and scenes]"
         "(../reports/zoo/figures/balanced_accuracy.png)",
     ]
     return "\n\n".join([*parts, *map(_section, listed)]) + "\n"
+
+
+def _quoted_answer(report: str) -> str:
+    """What the report says first: the reference, and how each other fusion compares with it."""
+    answer = report.split("\n## The answer\n")[1]
+    first = next(line for line in answer.splitlines() if line.startswith("- "))
+    return f"> {first.removeprefix('- ')}"
 
 
 def _section(entry: Entry) -> str:
@@ -122,7 +135,7 @@ def _section(entry: Entry) -> str:
 def main(arguments: Sequence[str] = ()) -> None:
     console.no_arguments(arguments)
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page())
+    PAGE.write_text(page(ZOO_REPORT.read_text()))
     print(f"wrote {PAGE}")
 
 

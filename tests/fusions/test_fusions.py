@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from support.architectures import NOTEBOOK, SEVEN_CLASSES
 from support.manifest import made_up_manifest
-from support.project import ROOT
+from support.project import ROOT, committed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -605,7 +605,8 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_page_is_current() -> None:
     """`python -m scripts.fusion_docs` writes it."""
-    assert fusion_docs.PAGE.read_text() == fusion_docs.page()
+    zoo_report = committed(fusion_docs.ZOO_REPORT.as_posix())
+    assert fusion_docs.PAGE.read_text() == fusion_docs.page(zoo_report)
 
 
 @pytest.mark.parametrize("name", [*JOINT, *LATE])
