@@ -247,8 +247,17 @@ def test_what_the_zoo_says_is_its_reports() -> None:
     assert f"{words[1 + len(tied) + len(same)].capitalize()} fusions are in front" in paragraph
 
     millions = {name: f"{float(row['parameters'] or 0) / 1e6:.0f}" for name, row in rows.items()}
-    assert f"{millions[reference]} million parameters, where addition and gated" in paragraph
-    assert millions["addition"] == millions["gated"] and f"have {millions['gated']} million" in paragraph
+    assert (
+        f"{millions['late']} million parameters, where addition has {millions['addition']} million"
+        in paragraph
+    )
+    matched = json.loads(committed("reports/zoo/variants.json"))["matched"]
+    sizes = [model["here"]["parameters"] for model in matched["models"].values()]
+    assert max(sizes) < 1.01 * min(sizes) and matched["reference"] == "late"
+    others = {name: model["contrast"] for name, model in matched["models"].items() if name != "late"}
+    assert {contrast["outcome"] for contrast in others.values()} == {"worse"}
+    assert set(others) <= set(fusions.names("intermediate"))
+    assert f"significantly better than all {words[len(others)]} intermediate fusions" in paragraph
 
     networks = [*SENSORS, *(name for name in compared if not fusions.spec(name).has_frozen_nets)]
     last = sum(statistics["last_epoch_best"][name] for name in networks)
