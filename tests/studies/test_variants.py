@@ -139,7 +139,7 @@ def test_what_is_said_at_one_size() -> None:
         in section
     )
     assert "significantly worse than late: concatenation and hadamard." in section
-    assert "Compared with the main run, concatenation is worse (\N{MINUS SIGN}5.0 points (" in section
+    assert "Compared with the main run, concatenation is worse (\N{MINUS SIGN}5.0 points, " in section
     assert "no other change is significant" in section
     assert "concatenation (tied there, worse here)" in section
     assert "\n\n\n" not in report and "Where to fuse" not in report
@@ -159,7 +159,7 @@ def test_what_is_said_of_the_place() -> None:
         in section
     )
     assert (
-        "With addition, fusing after block 2 is significantly better than after block 1 (+9.5 points ("
+        "With addition, fusing after block 2 is significantly better than after block 1 (+9.5 points, "
         in section
     )
     assert "all 6 comparisons" in section and "| 3 (main run)" in section

@@ -66,4 +66,4 @@ def _draw_places(axis: Axes, found: Places) -> None:
     axis.set_axisbelow(True)
     axis.set_ylabel(f"balanced accuracy ({found.runs[found.default].compared.split})")
     axis.set_title("where the sensors meet", fontweight="normal", loc="left")
-    axis.legend()
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(found.names), borderaxespad=0.2)

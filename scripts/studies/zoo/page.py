@@ -153,17 +153,13 @@ def _place_words(found: Places) -> str:
     for name in found.names:
         own = {key[1:]: contrast for key, contrast in found.contrasts.items() if key[0] == name}
         listed = [
-            f"after block {later} is significantly {contrast.outcome} than after block {earlier} "
+            f"fusing after block {later} is significantly {contrast.outcome} than after block {earlier} "
             f"({_numbers(contrast)})"
             for (later, earlier), contrast in own.items()
             if contrast.outcome in ("better", "worse")
         ]
-        tied = [f"{later} and {earlier}" for (later, earlier), c in own.items() if c.outcome == "tied"]
-        parts = (
-            [f"fusing {format.join(listed)}"]
-            if listed
-            else ["no difference between the places is significant"]
-        )
+        tied = [f"blocks {earlier} and {later}" for (later, earlier), c in own.items() if c.outcome == "tied"]
+        parts = listed or ["no difference between the places is significant"]
         if tied:
             margin = format.points(run.settings.report.margin)
             parts.append(f"tied within {margin} points: {format.join(tied)}")
@@ -185,7 +181,8 @@ def _names(models: list[str]) -> str:
 
 
 def _numbers(contrast: Contrast) -> str:
-    return f"{format.points_with_interval(contrast)}, p {format.p_value(contrast.p_holm)}"
+    points = format.points(contrast.difference, sign=True)
+    return f"{points} points, {format.interval(contrast)}, p {format.p_value(contrast.p_holm)}"
 
 
 def _cell(contrast: Contrast) -> str:
