@@ -251,13 +251,22 @@ def test_what_the_zoo_says_is_its_reports() -> None:
         f"{millions['late']} million parameters, where addition has {millions['addition']} million"
         in paragraph
     )
-    matched = json.loads(committed("reports/zoo/variants.json"))["matched"]
+    variants = json.loads(committed("reports/zoo/variants.json"))
+    matched = variants["matched"]
     sizes = [model["here"]["parameters"] for model in matched["models"].values()]
     assert max(sizes) < 1.01 * min(sizes) and matched["reference"] == "late"
+    assert f"each of late fusion's two networks has {max(sizes) / 2e6:.0f} million" in paragraph
     others = {name: model["contrast"] for name, model in matched["models"].items() if name != "late"}
     assert {contrast["outcome"] for contrast in others.values()} == {"worse"}
     assert set(others) <= set(fusions.names("intermediate"))
     assert f"significantly better than all {words[len(others)]} intermediate fusions" in paragraph
+
+    latest = [
+        c for c in variants["fuse_after"]["contrasts"] if c["later"] == variants["fuse_after"]["main"] == 3
+    ]
+    assert len(latest) == 4 and {contrast["outcome"] for contrast in latest} == {"better"}
+    p_values = [contrast["p_holm"] for contrast in latest]
+    assert f"p is {min(p_values):.3f} to {max(p_values):.3f}" in paragraph
 
     networks = [*SENSORS, *(name for name in compared if not fusions.spec(name).has_frozen_nets)]
     last = sum(statistics["last_epoch_best"][name] for name in networks)
