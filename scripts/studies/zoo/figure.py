@@ -65,5 +65,5 @@ def _draw_places(axis: Axes, found: Places) -> None:
     axis.grid(axis="y", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.set_ylabel(f"balanced accuracy ({found.runs[found.default].compared.split})")
-    axis.set_title("where the sensors meet", fontweight="normal", loc="left")
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(found.names), borderaxespad=0.2)
+    axis.set_xlabel("where the sensors meet")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(found.names), borderaxespad=0.2)
