@@ -5,7 +5,7 @@
 # make test-all   also the long tests: random kills, mutated files, all commands of the pages, benchmarks
 # make app        the FiftyOne App on the dataset with all models' results: [PORT=5151] [ADDRESS=0.0.0.0]
 # make notebook   the course notebook's own recipe: DATASET=folder [SET="key=value ..."]; results in reports/notebook/
-# make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; 2.5 hours
+# make zoo        every fusion with six seeds: [DATASET=folder] [SET=...]; results in reports/zoo/; hours
 # make learning-curve  a quarter, half and all of the training data: [DATASET=folder] [SET=...];
 #                 results in reports/learning-curve/
 # make tune       every fusion with its own learning rate and weight decay: [DATASET=] [SET=]; reports/tune/; many hours
