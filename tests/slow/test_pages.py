@@ -274,11 +274,32 @@ def test_what_the_zoo_says_is_its_reports() -> None:
     assert f"In {last} of {trainings} trainings of a network, the last of eight epochs" in paragraph
 
 
+def test_what_the_learning_curve_says_is_its_reports() -> None:
+    curve = json.loads(committed("reports/learning-curve/learning_curve.json"))
+    text = " ".join(README.read_text().split())
+    outcomes = {}
+    for size in curve["shares"]:
+        claims = size["against_reference"]
+        assert {claim["model"] for claim in claims} == {"concatenation", "addition", "hadamard"}
+        assert size["reference"] == "late"
+        outcomes[round(size["training_groups"])] = {claim["outcome"] for claim in claims}
+    assert outcomes == {176: {"worse"}, 350: {"worse"}, 700: {"tied", "not decided"}}
+    few, all_groups = list(outcomes)[:-1], list(outcomes)[-1]
+    sizes = " and ".join(map(str, few))
+    assert f"With {sizes} training groups, late fusion is significantly better than the three others" in text
+    assert f"with all {all_groups}, no fusion is shown to lead" in text
+    assert [change["what"] for change in curve["changes"]] == [
+        f"late less {name}" for name in ("concatenation", "addition", "hadamard")
+    ]
+    assert {change["claim"]["outcome"] for change in curve["changes"]} == {"not decided"}
+    assert "Whether its lead depends on the number of groups is open" in text
+
+
 def accuracy_of(model: dict[str, Any]) -> float:
     return float(model["metrics"]["test"]["balanced_accuracy"]["mean"])
 
 
-@pytest.mark.parametrize("folder", ["reports", "reports/zoo"])
+@pytest.mark.parametrize("folder", ["reports", "reports/zoo", "reports/learning-curve"])
 def test_report_stays_readable(folder: str) -> None:
     """Its length, the size of its figures, and that none is missing."""
     reports = ROOT / folder
