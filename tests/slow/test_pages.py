@@ -306,7 +306,8 @@ def test_report_stays_readable(folder: str) -> None:
     pages = [page.read_text() for page in sorted(reports.glob("*.md"))]
     assert all(len(page.splitlines()) <= 1000 for page in pages)
     images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", "\n".join(pages))
-    assert {Path(image).name for _, image in images} == {path.name for path in reports.glob("figures/*.png")}
+    figures = {path.name for pattern in ("*.png", "figures/*.png") for path in reports.glob(pattern)}
+    assert {Path(image).name for _, image in images} == figures
     for description, image in images:
         assert len(description) > 10
         assert (reports / image).stat().st_size < 200_000, image
