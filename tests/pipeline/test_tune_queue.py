@@ -16,6 +16,7 @@ from support.project import Project
 
 from scripts.studies import parameters
 from scripts.studies.tune import comparison, grid, search
+from scripts.studies.tune.experiments import Queue
 
 COMMAND = ["python", "-m", "scripts.studies", "tune", "data/synthetic"]
 SET = [
@@ -88,6 +89,24 @@ def test_a_killed_search_goes_on(clone: Project) -> None:
     assert clone.path("reports/tune/tuned.png").stat().st_size > 10_000
     assert not clone.path(".studies").exists(), "nothing is left"
     assert clone.changed_files() == []
+
+
+@pytest.mark.sweep
+def test_after_a_stop_one_worker_runs_all_experiments(clone: Project) -> None:
+    """DVC's own order to stop, which no worker has read, does not end the next one."""
+    queue = Queue(clone.folder)
+
+    def work_off(names: list[str]) -> None:
+        for name in names:
+            queue.add(name, [f"synthetic.seed={len(name)}"], ["check"])
+        queue.start(1)
+        wait_until(lambda: not queue.is_worked_on(), "the worker is still there")
+        assert not queue.failed()
+
+    work_off(["a"])
+    queue.stop()
+    work_off(["bb", "ccc"])
+    assert set(queue.done()) == {"a", "bb", "ccc"}
 
 
 def locks(folder: Path) -> list[str]:

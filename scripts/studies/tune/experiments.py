@@ -18,6 +18,7 @@ from stages.lib.core.errors import UserError
 
 _TASKS = Path(".dvc/tmp/exps")  # DVC's: copies of the workspace, one for each running experiment
 _WORKERS = _TASKS / "celery"  # DVC's: the files of its worker processes
+_MESSAGES = _WORKERS / "broker"  # DVC's: what its processes send each other
 _START_S = 60.0  # for a worker to write its file
 _GRACE_S = 20.0  # for workers to end
 
@@ -69,6 +70,8 @@ class Queue:
         for worker in alive:
             worker.kill()
         self._dvc("queue", "remove", "--all")
+        # It may hold DVC's order to stop, unread: the next worker would obey it after one experiment.
+        shutil.rmtree(self.folder / _MESSAGES, ignore_errors=True)
         for copy in self.copies():
             end_orphans(copy)
             shutil.rmtree(copy, ignore_errors=True)

@@ -33,7 +33,7 @@ from stages.lib.models import records
 
 _POLL_S = 2.0
 _REPORT_EVERY_S = 20.0
-_STARTS = 3  # of workers that end before their work is done
+_STARTS = 3  # of workers that end without having finished anything
 # What a stage prints when a seed's loss diverges; other failures have other advice, or none.
 _DIVERGED = re.compile(r"error: (\w+), seed \d+: .*; try a lower train\.learning_rate")
 _NOBODY = "make tune"  # DVC wants an author
@@ -58,21 +58,23 @@ class Search:
             UserError: when an experiment fails for another reason than a loss that diverges.
             TimeIsUp: when the command's time is over.
         """
-        for _ in range(_STARTS):
-            self.queue.stop()  # what an interrupted command has left
-            todo = [point for point in self.points if point.name not in self.queue.done()]
-            if not todo:
-                return
+        self.queue.stop()  # what an interrupted command has left
+        fruitless = 0  # starts of workers, in a row, after which no more points were done
+        while todo := self._todo():
+            if fruitless == _STARTS:
+                raise UserError(f"tune: DVC's workers ended {_STARTS} times before {todo[0].name} was done")
             try:
                 for point in todo:
                     self._add(point)
                 self.queue.start(min(self.jobs, len(todo)))
                 self._watch()
-            except BaseException:
+            finally:
                 self.queue.stop()
-                raise
-        if missing := [point.name for point in self.points if point.name not in self.queue.done()]:
-            raise UserError(f"tune: DVC's workers ended {_STARTS} times before {missing[0]} was done")
+            fruitless = 0 if len(self._todo()) < len(todo) else fruitless + 1
+
+    def _todo(self) -> list[Point]:
+        done = self.queue.done()
+        return [point for point in self.points if point.name not in done]
 
     def _add(self, point: Point) -> None:
         lost = self.diverged.get(point.name, set())
