@@ -7,7 +7,7 @@ import statistics
 from scripts.studies.progress import duration
 
 # A model is in DVC's cache if it comes after less; training takes longer at any size worth a search.
-_FROM_CACHE_S = 1.0
+_FROM_CACHE_S = 5.0
 
 
 class Pace:
