@@ -284,7 +284,7 @@ def test_what_the_learning_curve_says_is_its_reports() -> None:
         assert size["reference"] == "late"
         outcomes[round(size["training_groups"])] = {claim["outcome"] for claim in claims}
     assert outcomes == {176: {"worse"}, 350: {"worse"}, 700: {"tied", "not decided"}}
-    few, all_groups = list(outcomes)[:-1], list(outcomes)[-1]
+    *few, all_groups = outcomes
     sizes = " and ".join(map(str, few))
     assert f"With {sizes} training groups, late fusion is significantly better than the three others" in text
     assert f"with all {all_groups}, no fusion is shown to lead" in text
@@ -292,7 +292,7 @@ def test_what_the_learning_curve_says_is_its_reports() -> None:
         f"late less {name}" for name in ("concatenation", "addition", "hadamard")
     ]
     assert {change["claim"]["outcome"] for change in curve["changes"]} == {"not decided"}
-    assert "Whether its lead depends on the number of groups is open" in text
+    assert "Whether its distance from them depends on the number of groups is open" in text
 
 
 def accuracy_of(model: dict[str, Any]) -> float:

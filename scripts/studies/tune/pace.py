@@ -6,7 +6,8 @@ import statistics
 
 from scripts.studies.progress import duration
 
-# A model is in DVC's cache if it comes after less; training takes longer at any size worth a search.
+# A model is in DVC's cache if it comes after less: DVC takes two or three seconds to restore one, and training takes
+# longer at any size worth a search.
 _FROM_CACHE_S = 5.0
 
 
