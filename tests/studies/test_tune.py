@@ -172,7 +172,7 @@ def test_only_divergence_leaves_a_model_out() -> None:
 
 def test_time_left_leaves_out_what_the_cache_gave() -> None:
     pace = Pace()
-    counts = [(0, 0.0), (5, 3.0), (6, 63.0), (2, 90.0), (7, 123.0), (9, 153.0)]
+    counts = [(0, 0.0), (5, 13.0), (6, 73.0), (2, 100.0), (7, 133.0), (9, 163.0)]
     changed = [pace.update(finished, now_s) for finished, now_s in counts]
     assert changed == [True, True, True, False, True, True]
     assert pace.left_s(19) == 60.0 * 10

@@ -6,9 +6,9 @@ import statistics
 
 from scripts.studies.progress import duration
 
-# A model is in DVC's cache if it comes after less: DVC takes two or three seconds to restore one, and training takes
-# longer at any size worth a search.
-_FROM_CACHE_S = 5.0
+# What took less than this share of the longest time came from DVC's cache: models take different times to train, but
+# DVC restores one within seconds.
+_FROM_CACHE = 1 / 3
 
 
 class Pace:
@@ -27,9 +27,7 @@ class Pace:
         if self.finished is not None and finished <= self.finished:
             return False
         if self.finished is not None:
-            gap_s = now_s - self.changed_s
-            if gap_s > _FROM_CACHE_S:
-                self.gaps_s.append(gap_s)
+            self.gaps_s.append(now_s - self.changed_s)
         self.finished, self.changed_s = finished, now_s
         return True
 
@@ -40,7 +38,8 @@ class Pace:
         """
         if not self.gaps_s or self.finished is None:
             return None
-        return statistics.median(self.gaps_s) * (total - self.finished)
+        trained_s = [gap_s for gap_s in self.gaps_s if gap_s > _FROM_CACHE * max(self.gaps_s)]
+        return statistics.median(trained_s) * (total - self.finished)
 
     def left(self, total: int) -> str:
         """The same in words, for the end of a line."""
