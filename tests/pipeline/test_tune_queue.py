@@ -95,18 +95,24 @@ def test_a_killed_search_goes_on(clone: Project) -> None:
 def test_after_a_stop_one_worker_runs_all_experiments(clone: Project) -> None:
     """DVC's own order to stop, which no worker has read, does not end the next one."""
     queue = Queue(clone.folder)
+    ran = set()
+
+    def has_ended() -> bool:
+        ran.update(queue.running())
+        return not queue.is_worked_on()
 
     def work_off(names: list[str]) -> None:
         for name in names:
             queue.add(name, [f"synthetic.seed={len(name)}"], ["check"])
         queue.start(1)
-        wait_until(lambda: not queue.is_worked_on(), "the worker is still there")
+        wait_until(has_ended, "the worker is still there")
         assert not queue.failed()
 
     work_off(["a"])
     queue.stop()
     work_off(["bb", "ccc"])
-    assert set(queue.done()) == {"a", "bb", "ccc"}
+    assert set(queue.done()) == ran == {"a", "bb", "ccc"}
+    assert queue.running() == {}
 
 
 def locks(folder: Path) -> list[str]:

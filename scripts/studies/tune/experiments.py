@@ -85,8 +85,20 @@ class Queue:
         return self._output([sys.executable, "-m", "dvc", "queue", "logs", name])
 
     def copies(self) -> list[Path]:
-        """The folders in which experiments run."""
+        """The folders in which experiments run or have run."""
         return sorted((self.folder / _TASKS).glob("tmp*"))
+
+    def running(self) -> dict[str, Path]:
+        """The folder of each experiment that runs, by name; also of one just done, until DVC removes it."""
+        found = {}
+        for path in (self.folder / _TASKS / "run").glob("*/*.run"):
+            try:
+                task = json.loads(path.read_text())
+            except ValueError:  # DVC is just writing it
+                continue
+            if Path(task["root_dir"]).is_dir():
+                found[task["name"]] = Path(task["root_dir"])
+        return found
 
     def _workers(self) -> list[psutil.Process]:
         found = []

@@ -95,7 +95,8 @@ class Search:
             for name in sorted(names & self.queue.failed()):
                 self._queue_without_diverged(name)
                 is_worked_on = is_worked_on and self.queue.is_worked_on()
-            finished = len(done) * len(self.kinds) + sum(map(count_finished, self.queue.copies()))
+            running = [copy for name, copy in self.queue.running().items() if name not in done]
+            finished = len(done) * len(self.kinds) + sum(map(count_finished, running))
             now_s = time.monotonic()
             if pace.update(min(finished, total), now_s) and now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
