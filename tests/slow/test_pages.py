@@ -292,14 +292,28 @@ def test_what_the_learning_curve_says_is_its_reports() -> None:
         f"late less {name}" for name in ("concatenation", "addition", "hadamard")
     ]
     assert {change["claim"]["outcome"] for change in curve["changes"]} == {"not decided"}
-    assert "Whether its distance from them depends on the number of groups is open" in text
+    assert "Whether its distance from them depends on the number is open" in text
+
+
+def test_what_tune_says_is_its_reports() -> None:
+    tuning = json.loads(committed("reports/tune/tune.json"))
+    text = " ".join(README.read_text().split())
+    models = tuning["models"].values()
+    outcomes = {model["gain"].get("outcome") for model in models if not model["is_same"]}
+    assert outcomes == {"tied", "not decided", None}, "None: of a sensor, which is not tested"
+    before, after = (tuning["fronts"][run]["names"] for run in ("default", "tuned"))
+    assert len(before) == 8
+    assert [name for name in after if name not in before] == ["weighted_sum"] and set(before) < set(after)
+    assert not any(tuning["failed"].values())
+    assert "No fusion is shown to be better or worse with them: the eight in front stay there" in text
+    assert "and `weighted_sum` joins them" in text
 
 
 def accuracy_of(model: dict[str, Any]) -> float:
     return float(model["metrics"]["test"]["balanced_accuracy"]["mean"])
 
 
-@pytest.mark.parametrize("folder", ["reports", "reports/zoo", "reports/learning-curve"])
+@pytest.mark.parametrize("folder", ["reports", "reports/zoo", "reports/tune", "reports/learning-curve"])
 def test_report_stays_readable(folder: str) -> None:
     """Its length, the size of its figures, and that none is missing."""
     reports = ROOT / folder
