@@ -307,6 +307,8 @@ def test_what_tune_says_is_its_reports() -> None:
     assert not any(tuning["failed"].values())
     assert "No fusion is shown to be better or worse with them: the eight in front stay there" in text
     assert "and `weighted_sum` joins them" in text
+    assert len(models) == 21 and sum("highest learning rate" in model["edges"] for model in models) == 12
+    assert "Twelve of 21 models chose the highest learning rate of the search" in text
 
 
 def accuracy_of(model: dict[str, Any]) -> float:

@@ -34,7 +34,8 @@ class Pace:
     def left_s(self, total: int) -> float | None:
         """Seconds until all are finished, about; None before the first one.
 
-        Of several parts that were seen at once, the cache gave all but one; the median leaves such gaps out.
+        Short times, which are those of DVC's cache, do not count. Of several parts that were seen at once, the cache
+        gave all but one, so they count as one.
         """
         if not self.gaps_s or self.finished is None:
             return None
