@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from support.manifest import made_up_manifest
 from scripts.studies import parameters
 from scripts.studies.tune import comparison, figure, grid, page, search, study
 from scripts.studies.tune.comparison import Tuning
+from scripts.studies.tune.experiments import Queue
 from scripts.studies.tune.grid import Grid, Point
 from scripts.studies.tune.pace import Pace
 from stages.lib import params
@@ -168,6 +169,52 @@ def test_only_divergence_leaves_a_model_out() -> None:
     log = f"Running stage 'train_intermediate@hadamard':\nerror: hadamard, seed 0: {told}\nERROR: failed\n"
     assert search.diverged_model(log) == "hadamard"
     assert search.diverged_model(log.replace(told, "out of memory; try a smaller train.batch_size")) is None
+
+
+class DyingWorkers(Queue):
+    """A queue without DVC: each worker that starts does as many experiments as it is told, and is gone."""
+
+    def __init__(self, experiments_of_workers: Sequence[int]) -> None:
+        self.counts = list(experiments_of_workers)
+        self.waiting: list[str] = []
+        self.succeeded: dict[str, str] = {}
+
+    def add(self, name: str, settings: Sequence[str], targets: Sequence[str]) -> None:
+        if name not in self.waiting:
+            self.waiting.append(name)
+
+    def start(self, count: int) -> None:
+        for _ in range(self.counts.pop(0)):
+            self.succeeded[self.waiting.pop(0)] = "a commit"
+
+    def done(self) -> dict[str, str]:
+        return dict(self.succeeded)
+
+    def failed(self) -> set[str]:
+        return set()
+
+    def is_worked_on(self) -> bool:
+        return False
+
+    def running(self) -> dict[str, Path]:
+        return {}
+
+    def stop(self) -> None:
+        pass
+
+
+def test_workers_that_end_early_are_started_again_while_points_get_done() -> None:
+    queue = DyingWorkers([1, 0, 0, 1, 0, 1, 1, 1, 1])
+    search.Search(queue, SPACE.points, {"addition": "intermediate"}, 1).work_off()
+    assert set(queue.done()) == {point.name for point in SPACE.points}
+    assert queue.counts == []
+
+
+def test_three_workers_in_a_row_that_do_nothing_end_the_search() -> None:
+    queue = DyingWorkers([1, 0, 0, 0, 1])
+    with pytest.raises(UserError, match=f"ended 3 times before {SPACE.points[1].name} was done"):
+        search.Search(queue, SPACE.points, {"addition": "intermediate"}, 1).work_off()
+    assert queue.counts == [1]
 
 
 def test_time_left_leaves_out_what_the_cache_gave() -> None:
