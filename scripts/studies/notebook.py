@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.studies import results, runs, workspace
+from scripts.studies import parameters, results, runs, workspace
 from scripts.studies.runs import Run
 
 # The notebook's own settings, without its errors: this project pairs samples by name, selects the best epoch by the
@@ -50,7 +50,7 @@ SETTINGS = [
 
 def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     """Carries out the run and writes reports/notebook/."""
-    settings = [*SETTINGS, *overrides]
+    settings = parameters.combine(SETTINGS, overrides)
     folders = dict(runs.run_all("notebook", dataset, [Run("notebook", tuple(settings))]))
     path = f"dataset.path={workspace.dataset_path(dataset)}"
-    results.copy(folders["notebook"], "notebook", [*SETTINGS, path, *overrides])
+    results.copy(folders["notebook"], "notebook", [*settings, path])

@@ -36,9 +36,26 @@ def resolved(settings: Sequence[str]) -> Params:
         UserError: when a setting is malformed, its key does not exist or its value is not valid.
     """
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
         shutil.copy2("params.yaml", folder)
         apply(settings, Path(folder))
-        return params.load(Path(folder) / "params.yaml")
+        try:
+            return params.load(path)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), "params.yaml with SET")) from None
+
+
+def combine(own: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """A study's own settings and the user's overrides, which win.
+
+    Where the user chooses other models without the headline's fusion, the first fusion of theirs takes its place.
+    """
+    settings = [*own, *overrides]
+    if any(override.startswith("fusion=") for override in overrides):
+        return settings
+    listed = resolved(settings)
+    names = listed.fusion_names()
+    return settings if listed.fusion in names else [*settings, f"fusion={names[0]}"]
 
 
 def closing_line(command: str, settings: Sequence[str]) -> str:

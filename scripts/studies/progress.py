@@ -1,7 +1,9 @@
 """How far a study is, and about how long the rest will take: from the stages that it has finished.
 
 .studies/STUDY/plan.json    the stages of every run
-.studies/STUDY/times.json   by run, the stages that are done and their seconds; null where DVC had nothing to run
+.studies/STUDY/times.json   by run, the stages that are done and their seconds; null where DVC had nothing to run, or
+                            where an earlier command had begun the stage
+.studies/STUDY/begun.json   by run, the stage that runs
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from stages.lib.core import console
 
-_PLAN, _TIMES = "plan.json", "times.json"
+_PLAN, _TIMES, _BEGUN = "plan.json", "times.json", "begun.json"
 
 
 @dataclass(frozen=True)
@@ -35,25 +37,26 @@ class Progress:
     home: Path  # the study's folder
     run: str
     plan: Plan
-    times: dict[str, dict[str, float | None]]  # by run and stage that is done; None where nothing had to run
+    times: dict[str, dict[str, float | None]]  # by run and stage that is done; None where they say nothing
+    begun: dict[str, str]  # by run, the stage that runs, or ran when an earlier command ended
     seen: list[str] = field(default_factory=list)  # stages of this run so far
-    begun_s: float | None = None  # when the last of them began; None where it did not run
+    begun_s: float | None = None  # when the last of them began; None where it did not run as a whole
 
     @classmethod
     def read(cls, home: Path, run: str) -> Progress:
-        times = home / _TIMES
-        return cls(
-            home,
-            run,
-            Plan(**json.loads((home / _PLAN).read_text())),
-            json.loads(times.read_text()) if times.is_file() else {},
+        times, begun = (
+            json.loads(path.read_text()) if path.is_file() else {} for path in (home / _TIMES, home / _BEGUN)
         )
+        return cls(home, run, Plan(**json.loads((home / _PLAN).read_text())), times, begun)
 
     def begin(self, stage: str) -> None:
         """A stage starts; all before it have ended."""
         self.finish()
         self.seen.append(stage)
-        self.begun_s = time.monotonic()
+        # A stage that an earlier command began trains only what is left, which says little about others of its kind.
+        self.begun_s = None if self.begun.get(self.run) == stage else time.monotonic()
+        self.begun[self.run] = stage
+        _replace(self.home / _BEGUN, json.dumps(self.begun))
         runs, stages = list(self.plan.stages), self.plan.stages[self.run]
         console.report_line(
             f"{self.plan.study}: run {runs.index(self.run) + 1} of {len(runs)} ({self.run}), "
@@ -75,7 +78,10 @@ class Progress:
         else:
             times[self.seen[-1]] = time.monotonic() - self.begun_s
         self.begun_s = None
+        if self.begun.get(self.run) == self.seen[-1]:
+            del self.begun[self.run]
         _replace(self.home / _TIMES, json.dumps(self.times))
+        _replace(self.home / _BEGUN, json.dumps(self.begun))
 
     def done_words(self) -> str:
         """What of the study is done."""

@@ -16,7 +16,7 @@ def test_learning_curve(clone: Project) -> None:
     for name in (".venv/bin/activate", ".venv/.ready"):  # `make` uses the environment of these tests
         clone.path(name).parent.mkdir(parents=True, exist_ok=True)
         clone.path(name).touch()
-    settings = "SET=seeds=[0,51] intermediate=[addition] fusion=addition"
+    settings = "SET=seeds=[0,51] intermediate=[addition]"
     output = clone.run("make", "learning-curve", settings, timeout=1800).stdout
     assert "wrote reports/learning-curve/report.md" in output
     assert clone.changed_files() == []

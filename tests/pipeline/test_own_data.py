@@ -236,4 +236,4 @@ def test_notebook(clone: Project, tmp_path: Path) -> None:
     assert clone.changed_files() == ["params.yaml"]
     report = clone.text("reports/notebook/report.md")
     assert "with changes that were not committed" in report
-    assert "cilp-assessment" in report and "Seeds 51;" in report
+    assert "cilp-assessment" in report and "Training: seeds 51;" in report

@@ -39,6 +39,26 @@ def test_stages_and_time_left(
     assert again.done_words() == "in run 2 of 2 (matched) with 2 of 4 stages done"
 
 
+def test_a_stage_in_two_pieces_says_nothing_about_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 60.0, 60.0, 1000.0, 1005.0, 1005.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stages = ["train_unimodal@rgb", "train_unimodal@lidar", "train_intermediate@addition"]
+    Plan("zoo", {"main": stages}).write(tmp_path)
+    first = Progress.read(tmp_path, "main")
+    first.begin(stages[0])
+    first.begin(stages[1])  # and the command ends
+    second = Progress.read(tmp_path, "main")
+    second.skip(stages[0])
+    second.begin(stages[1])
+    assert second.left_s() == 60 + 60
+    second.begin(stages[2])
+    assert second.left_s() == 60
+    second.finish()
+    assert Progress.read(tmp_path, "main").times["main"] == dict(zip(stages, (60.0, None, 5.0), strict=True))
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(5.0, "1 min"), (300.0, "5 min"), (7100.0, "118 min"), (9000.0, "2.5 h")]
 )

@@ -18,9 +18,10 @@ from scripts.studies.tune.comparison import Tuning
 from scripts.studies.tune.experiments import Queue
 from scripts.studies.tune.grid import Grid, Point
 from scripts.studies.tune.pace import Pace
-from stages.lib import params
+from stages.lib import fusions, params
 from stages.lib.comparison import results
 from stages.lib.core.errors import UserError
+from stages.lib.core.names import SENSORS
 from stages.lib.evaluation import predictions
 from stages.lib.evaluation.predictions import Predictions
 from stages.lib.params import OwnSettings
@@ -149,10 +150,17 @@ def test_chosen_points_become_settings_of_single_models(tmp_path: Path) -> None:
     assert params.load(tmp_path / "params.yaml").train.per_model == {}
 
 
-def test_the_headline_fusion_follows_a_narrower_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "main_settings", lambda study: ["intermediate=[addition,film]"])
-    assert parameters.resolved(study.default_settings(["late=[late]"])).fusion == "addition"
-    assert study.default_settings(["fusion=film"])[-1] == "fusion=film"
+def test_nothing_is_chosen_without_weights(tuning: Tuning) -> None:
+    assert [name for name in (*SENSORS, *fusions.names(*fusions.KINDS)) if not study.has_weights(name)] == [
+        "late_mean"
+    ]
+    late = replace(tuning.models["late"], has_weights=False)
+    text = page.render(replace(tuning, models={**tuning.models, "late": late}), "")
+    ranking, searched = (part.splitlines() for part in text.split("## The search"))
+    row = next(line for line in ranking if line.startswith("| late "))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["-", "-"]
+    assert "**" not in next(line for line in searched if line.startswith("| late "))
+    assert "Nothing is chosen for late, without weights to train" in text
 
 
 def test_the_cost_is_told_before_the_start() -> None:

@@ -141,7 +141,7 @@ def _changes(curve: Curve) -> str | None:
 
     def told(change: Change) -> str:
         start, end = points(change.small, sign=True), points(change.large, sign=True)
-        return f"{label(change.what)} ({start} to {end} points)"
+        return f"{label(change.what)} ({start}, then {end} points)"
 
     return f"**{title}** {_from_to(curve)}: {_by_outcome(curve.changes, texts, told)}."
 
@@ -210,7 +210,10 @@ def _sensors(curve: Curve) -> str:
         )
 
     found = _merged(curve.sizes, finding)
-    return "**Two sensors or one?** " + " ".join(f"With {sizes} groups: {text}." for text, sizes in found)
+    return (
+        "**Two sensors or one?** Fusions are compared with the sensor that is better on validation. "
+        + " ".join(f"With {sizes} groups: {text}." for text, sizes in found)
+    )
 
 
 def _open(curve: Curve) -> str | None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.studies import workspace
+from scripts.studies import parameters, workspace
 from scripts.studies.learning_curve import figure, page, results
 from scripts.studies.learning_curve.results import Curve
 from scripts.studies.runs import Run, run_all
@@ -41,7 +41,7 @@ def conduct(dataset: Path, given: Sequence[str]) -> None:
     runs = planned(given)
     folders = dict(run_all(NAME, dataset, list(runs.values())))
     curve = results.read({share: folders[run.name] for share, run in runs.items()})
-    settings = [*SETTINGS, f"dataset.path={workspace.dataset_path(dataset)}", *given]
+    settings = [*parameters.combine(SETTINGS, given), f"dataset.path={workspace.dataset_path(dataset)}"]
     write(curve, list({setting.split("=")[0]: setting for setting in settings}.values()))  # later ones win
 
 
@@ -60,7 +60,10 @@ def planned(given: Sequence[str]) -> dict[float, Run]:
     return {
         share: Run(
             f"{share:.0%}".replace("%", "-percent"),
-            (*SETTINGS, *(PART if share < 1 else []), *given, f"train.subsample={share}"),
+            (
+                *parameters.combine([*SETTINGS, *(PART if share < 1 else [])], given),
+                f"train.subsample={share}",
+            ),
         )
         for share in SHARES
     }

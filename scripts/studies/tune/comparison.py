@@ -6,7 +6,7 @@ S = seeds;  G = scenes
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +44,9 @@ class TunedModel:
     """A model with default and with its own settings."""
 
     kind: str
+    has_weights: bool  # of its own; without any there is nothing to choose
     losses: list[float | None]  # mean validation loss at each point of the search; None where a seed diverged
-    point: Point  # with the lowest of them
+    point: Point  # with the lowest of them; the default without weights
     edges: list[str]  # ends of the grid at which this point lies
     default: Trained
     tuned: Trained
@@ -97,6 +98,7 @@ def compare(
     space: Grid,
     search_seeds: list[int],
     has_frozen_nets: Mapping[str, bool],
+    without_weights: Collection[str] = (),
 ) -> Tuning:
     """Compares the two runs.
 
@@ -105,6 +107,7 @@ def compare(
         losses: of the search.
         chosen: each model's point.
         has_frozen_nets: by model, whether it is a head over frozen networks.
+        without_weights: models that have none of their own to train.
     """
     compared = {run: _read_comparison(folders[run]) for run in RUNS}
     default = compared["default"]
@@ -139,9 +142,10 @@ def compare(
         models={
             name: TunedModel(
                 kind=default.models[name].kind,
+                has_weights=name not in without_weights,
                 losses=[_finite(float(losses[name][point].mean())) for point in space.points],
                 point=chosen[name],
-                edges=grid.edges(chosen[name], space.points),
+                edges=[] if name in without_weights else grid.edges(chosen[name], space.points),
                 default=trained(name, "default", space.default),
                 tuned=trained(name, "tuned", chosen[name]),
                 is_same=chosen[name] == space.default and (same_nets or default.models[name].kind != "late"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from scripts.studies.tune import figure
-from scripts.studies.tune.comparison import RUNS, Front, TunedModel, Tuning
+from scripts.studies.tune.comparison import RUNS, Front, Trained, TunedModel, Tuning
 from scripts.studies.tune.grid import Point
 from stages.lib.report.format import (
     interval,
@@ -62,7 +62,10 @@ def render(tuning: Tuning, closing: str) -> str:
         f"{tuning.confidence:.0%} interval over seeds and scenes. Ranks are places of fusions by this mean. "
         "Neighbours often differ by less than their intervals, so a changed rank alone means nothing. The difference "
         f"is paired by seed and scene ({tuning.num_scenes} scenes); p is corrected by Holm's method for all fusions "
-        "that were not trained alike in both runs. Single sensors are not tested.",
+        "that were not trained alike in both runs. Single sensors are not tested. *Better* and *worse* need "
+        f"p < {1 - tuning.confidence:.2g}; *tied* needs the difference to lie within ±{points(tuning.margin)} points "
+        f"with {tuning.confidence:.0%} confidence; all else is *open*. Intervals are not corrected, so an interval "
+        "can exclude zero while the outcome is open.",
         "",
         "## The search",
         "",
@@ -191,12 +194,8 @@ def ranking(tuning: Tuning) -> str:
     """The table of both runs, in the order of the tuned one; sensors last."""
     columns = [
         Column[Row]("Model", lambda row: label(row[0])),
-        Column[Row](
-            "Learning rate", lambda row: _change(row[1].default.learning_rate, row[1].tuned.learning_rate)
-        ),
-        Column[Row](
-            "Weight decay", lambda row: _change(row[1].default.weight_decay, row[1].tuned.weight_decay)
-        ),
+        Column[Row]("Learning rate", lambda row: _change(row[1], lambda trained: trained.learning_rate)),
+        Column[Row]("Weight decay", lambda row: _change(row[1], lambda trained: trained.weight_decay)),
         Column[Row]("Default", lambda row: _accuracy(row[1].default.accuracy)),
         Column[Row]("Tuned", lambda row: _accuracy(row[1].tuned.accuracy)),
         Column[Row]("Rank", lambda row: _rank(row[1])),
@@ -219,19 +218,25 @@ def searched(tuning: Tuning) -> str:
 def _loss(place: int, point: Point, row: Row) -> str:
     loss = row[1].losses[place]
     text = "diverged" if loss is None else f"{loss:.3f}"
-    return f"**{text}**" if point == row[1].point else text
+    return f"**{text}**" if row[1].has_weights and point == row[1].point else text
 
 
 def _search_words(tuning: Tuning) -> str:
     rates = list(dict.fromkeys(f"{point.late_learning_rate:g}" for point in tuning.points))
     default = f"{tuning.default.learning_rate:g}, {tuning.default.weight_decay:g}"
-    return (
+    without = [name for name, model in tuning.models.items() if not model.has_weights]
+    text = (
         "Validation loss at each point, written as learning rate, weight decay: each seed's at its best epoch, mean "
         f"over the seeds {join([str(seed) for seed in tuning.search_seeds])}, which are not seeds of the two runs. "
         f"The lowest is bold, and the model got this point. The default is {default}. Where a late fusion is a head "
         f"over frozen networks, the head's learning rates are {join(rates)} instead; in the search it joins the "
         "networks of the same point, in the tuned run those with the own settings of rgb and lidar."
     )
+    if without:
+        text += (
+            f" Nothing is chosen for {_names(without)}, without weights to train: only its networks change."
+        )
+    return text
 
 
 def _as_settings(tuning: Tuning) -> list[str]:
@@ -266,7 +271,10 @@ def _with_gains(tuning: Tuning, names: Sequence[str]) -> str:
     return "; ".join(f"{label(name)}, {points_with_interval(tuning.models[name].gain)}" for name in names)
 
 
-def _change(before: float, after: float) -> str:
+def _change(model: TunedModel, setting: Callable[[Trained], float]) -> str:
+    if not model.has_weights:
+        return "-"
+    before, after = setting(model.default), setting(model.tuned)
     return f"{before:g}" if before == after else f"{before:g} → {after:g}"
 
 

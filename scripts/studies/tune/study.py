@@ -14,6 +14,7 @@ from scripts.studies.tune.grid import Grid, Point
 from scripts.studies.zoo.study import main_settings
 from stages.lib import fusions
 from stages.lib.core import console
+from stages.lib.fusions.base import LateFusion
 from stages.lib.models import devices
 from stages.lib.params import Params
 
@@ -39,12 +40,16 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
         len(seeds),
         jobs(settings),
     )
-    chosen = {name: grid.choose(found, space.default) for name, found in losses.items()}
+    without_weights = {name for name in losses if not has_weights(name)}
+    chosen = {
+        name: space.default if name in without_weights else grid.choose(found, space.default)
+        for name, found in losses.items()
+    }
     frozen = {name: fusions.spec(name).has_frozen_nets for name in losses}
     tuned = [*default, *own_settings(chosen, space, frozen)]
     both = [Run("default", tuple(default)), Run("tuned", tuple(tuned))]
     folders = dict(runs.run_all("tune", dataset, both))
-    tuning = comparison.compare(folders, losses, chosen, space, seeds, frozen)
+    tuning = comparison.compare(folders, losses, chosen, space, seeds, frozen, without_weights)
     RESULTS.mkdir(parents=True, exist_ok=True)
     comparison.write(tuning, RESULTS / "tune.json")
     figure.save(tuning, RESULTS)
@@ -55,13 +60,7 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
 
 def default_settings(overrides: Sequence[str]) -> list[str]:
     """Those of `make zoo`, so that what it has trained is not trained again, without settings of single models."""
-    settings = [*main_settings("tune"), *_NO_OWN_SETTINGS, *overrides]
-    if any(override.startswith("fusion=") for override in overrides):
-        return settings
-    listed = parameters.resolved(settings)
-    if listed.fusion not in listed.fusion_names():  # the headline's is not among those of SET
-        settings.append(f"fusion={listed.fusion_names()[0]}")
-    return settings
+    return parameters.combine([*main_settings("tune"), *_NO_OWN_SETTINGS], overrides)
 
 
 def search_seeds(usual: Sequence[int]) -> list[int]:
@@ -97,6 +96,15 @@ def cost(settings: Params, space: Grid) -> str:
         f"then {judged} with the default settings and at most {judged} with each model's own ({models} models x "
         f"{len(settings.seeds)} seeds); what is in DVC's cache is not trained again"
     )
+
+
+def has_weights(name: str) -> bool:
+    """Whether a model has weights to train; a late fusion by a fixed rule has none, so nothing is chosen for it."""
+    spec = fusions.spec(name)
+    if not spec.has_frozen_nets:
+        return True
+    assert spec.operator is not None and issubclass(spec.operator, LateFusion)
+    return next(spec.operator(num_logits=1, hidden=1).parameters(), None) is not None
 
 
 def own_settings(chosen: dict[str, Point], space: Grid, has_frozen_nets: dict[str, bool]) -> list[str]:

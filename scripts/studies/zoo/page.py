@@ -39,6 +39,11 @@ def _matched(found: Matched) -> list[str]:
         contrast = found.run.model(name).contrast
         return format.difference(contrast) if contrast else "the reference"
 
+    def change(name: str) -> str:
+        same_size = found.run.model(name).parameters == found.main.model(name).parameters
+        is_same = same_size and found.changes[name].difference == 0
+        return "the same network" if is_same else _cell(found.changes[name])
+
     columns: list[Column[str]] = [
         Column("Fusion", format.label),
         Column(
@@ -48,7 +53,7 @@ def _matched(found: Matched) -> list[str]:
         Column(f"Against {reference}", against),
         Column("Parameters (M)", lambda name: format.millions(found.run.model(name).parameters)),
         Column("In the main run (M)", lambda name: format.millions(found.main.model(name).parameters)),
-        Column("Change to the main run", lambda name: _cell(found.changes[name])),
+        Column("Change to the main run", change),
     ]
     return [
         "## At one number of parameters",
@@ -96,7 +101,10 @@ def _change_words(found: Matched) -> str:
     )
     references = found.main.compared.reference, found.run.compared.reference
     if references[0] != references[1]:
-        return f"{text} The reference of the main run is {format.label(references[0])}."
+        return (
+            f"{text} The reference of the main run is {format.label(references[0])}, so outcomes against it are not "
+            "those against the reference here."
+        )
     others = [
         f"{format.label(name)} ({format.outcome(before.outcome)} there, {format.outcome(now.outcome)} here)"
         for name in found.names

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.studies import results, runs, workspace
+from scripts.studies import parameters, results, runs, workspace
 from scripts.studies.runs import Run
 from scripts.studies.zoo import figure, page, variants
 from scripts.studies.zoo.variants import MATCHED, PLACES
@@ -25,14 +25,14 @@ SETTINGS = [
 
 def conduct(dataset: Path, overrides: Sequence[str]) -> None:
     """Carries out the runs; writes reports/zoo/ after the main run, and again after each variant."""
-    settings = main_settings()
-    variants_of_main = variants.list_runs((*settings, *overrides))
+    settings = parameters.combine(main_settings(), overrides)
+    variants_of_main = variants.list_runs(settings)
     path = f"dataset.path={workspace.dataset_path(dataset)}"
     folders: dict[str, Path] = {}
-    planned = [Run(MAIN, (*settings, *overrides)), *variants_of_main]
+    planned = [Run(MAIN, tuple(settings)), *variants_of_main]
     for name, folder in runs.run_all("zoo", dataset, planned):
         folders[name] = folder
-        target = results.copy(folders[MAIN], "zoo", [*settings, path, *overrides])
+        target = results.copy(folders[MAIN], "zoo", [*settings, path])
         add_variants(folders, target)
         if len(folders) < len(planned):
             console.report_line(
