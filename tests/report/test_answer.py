@@ -343,7 +343,8 @@ def test_gains_by_condition_are_said_with_their_numbers() -> None:
         "**Where fusing helps:** late is significantly better than LiDAR alone in 2 of 3 conditions"
     )
     assert (
-        r"most in weather: f\|og, +12.0 points (+10.0 to +14.0), where RGB alone has 0.800 and late" in text
+        "but RGB alone is as good there or better, most in "
+        r"weather: f\|og, +12.0 points (+10.0 to +14.0), where RGB alone has 0.800 and late" in text
     )
     assert "So is 1 other fusion in at least one." in text
     assert (
@@ -352,6 +353,26 @@ def test_gains_by_condition_are_said_with_their_numbers() -> None:
         )
         in text
     )
+
+
+def test_a_gain_over_one_sensor_alone_is_called_so() -> None:
+    compared = by_weather({"rain": {"late": "better"}, "fog": {"late": "better"}, "snow": {"late": "better"}})
+
+    def above_in(*weathers: str) -> str:
+        conditions = []
+        for part in compared.conditions:
+            late = Interval(0.85 if part.value in weathers else 0.8, 0.7, 0.9)
+            conditions.append(replace(part, accuracies={**part.accuracies, "late": late}))
+        text = gains.where_fusing_helps(replace(compared, conditions=conditions))
+        assert text is not None
+        return text
+
+    assert "in 3 of 3 conditions, most in weather: snow" in above_in("rain", "fog", "snow")
+    some = above_in("rain")
+    assert "3 of 3 conditions; in 2 of these, RGB alone is as good or better. The largest gains" in some
+    assert "in the others: weather: rain, +10.0 points" in some and "snow" not in some
+    none = above_in()
+    assert "3 of 3 conditions, but RGB alone is as good there or better, most in weather: snow" in none
 
 
 def test_no_gain_is_said_where_none_holds() -> None:

@@ -22,7 +22,9 @@ def metric_intervals(
     label: str,
     confidence: float,
 ) -> Figure:
-    """Mean, interval and all seeds' values of each model; the axis starts at the smallest of these, or at chance.
+    """Mean, interval and all seeds' values of each model, the highest mean first.
+
+    The axis starts at chance where this leaves most of its length to the models; else the title says what chance is.
 
     Args:
         values: by model, one value per seed.
@@ -31,13 +33,17 @@ def metric_intervals(
         label: of the axis.
         confidence: level of the intervals.
     """
-    names = list(values)
-    palette = colors(names)
-    figure, axis = plt.subplots(figsize=(6.8, 0.42 * len(names) + 1.1))
+    palette = colors(list(values))
+    names = sorted(values, key=lambda name: -values[name].mean())
+    figure, axis = plt.subplots(figsize=(6.8, (0.42 if len(names) <= 10 else 0.3) * len(names) + 1.1))
     places = np.arange(len(names))[::-1]
     means = np.array([values[name].mean() for name in names])
-    lowest = [chance, *(value.min() for value in values.values())]
-    lowest += [low for low, _ in intervals.values() if low is not None]
+    lowest = min(value.min() for value in values.values())
+    lowest = min([lowest, *(low for low, _ in intervals.values() if low is not None)])
+    highest = 1.0
+    is_chance_shown = lowest - chance < (highest - chance) / 2
+    left = min(lowest, chance) if is_chance_shown else lowest
+    margin = 0.04 * (highest - left)
     for place, name, mean in zip(places, names, means, strict=True):
         low, high = intervals[name]
         if low is not None and high is not None:
@@ -45,15 +51,17 @@ def metric_intervals(
         axis.scatter(values[name], np.full(len(values[name]), place - 0.26), s=5, color="0.35", zorder=3)
         axis.plot(mean, place, "o", color=palette[name], markersize=6, markeredgecolor="black", zorder=4)
         axis.text(1.01, place, f"{mean:.3f}", transform=axis.get_yaxis_transform(), va="center")
-    axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
+    if is_chance_shown:
+        axis.axvline(chance, color="black", linestyle="--", linewidth=0.8)
     axis.set_yticks(places, names)
     axis.grid(axis="x", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.set_xlim(min(lowest) - 0.02, 1.01)  # so that a point at 1 is not cut
+    axis.set_xlim(left - margin, highest + margin / 2)  # so that a point at 1 is not cut
     axis.set_ylim(-0.6, len(names) - 0.4)
     axis.set_xlabel(label)
+    prior = "dashed: class prior" if is_chance_shown else f"class prior: {chance:.3f}"
     axis.set_title(
-        f"circle: mean; band: {confidence:.0%} interval over seeds and scenes; dots: seeds; dashed: class prior",
+        f"circle: mean; band: {confidence:.0%} interval over seeds and scenes; dots: seeds; {prior}",
         fontweight="normal",
         loc="left",
     )

@@ -24,7 +24,7 @@ def where_fusing_helps(compared: Comparison) -> str | None:
         tested = sum(bool(part.gains) for part in compared.conditions)
         sentences.append(
             f"{format.label(name)} is significantly better than {single} in {len(own)} of "
-            f"{format.plural(tested, 'condition')}{_most_in(compared, own)}."
+            f"{format.plural(tested, 'condition')}{_above_both(compared, name, own)}."
         )
         others = len(set(fusions) - {name})
         if others:
@@ -38,6 +38,27 @@ def where_fusing_helps(compared: Comparison) -> str | None:
         )
     title = "Where fusing helps" if better else "Where fusing harms"
     return f"**{title}:** {' '.join(sentences)} [All conditions](details.md#by-condition)."
+
+
+def _above_both(compared: Comparison, name: str, own: list[tuple[ConditionValue, Contrast]]) -> str:
+    """In which of these conditions a fusion is above the other sensor, too: elsewhere it only follows that sensor."""
+    other = _other(compared)
+    above = [
+        (part, contrast) for part, contrast in own if part.accuracies[name].mean > part.accuracies[other].mean
+    ]
+    if len(above) == len(own):
+        return _most_in(compared, own)
+    if not above:
+        return f", but {TITLES[other]} alone is as good there or better{_most_in(compared, own)}"
+    return (
+        f"; in {len(own) - len(above)} of these, {TITLES[other]} alone is as good or better. The largest gains in "
+        f"the others: {_listed(compared, above)}"
+    )
+
+
+def _other(compared: Comparison) -> str:
+    (other,) = (sensor for sensor in SENSORS if sensor != compared.single)
+    return other
 
 
 def named(part: ConditionValue) -> str:
@@ -57,12 +78,16 @@ def _with_outcome(compared: Comparison, outcome: str) -> list[tuple[ConditionVal
 
 
 def _most_in(compared: Comparison, pairs: list[tuple[ConditionValue, Contrast]]) -> str:
+    return f"{', most in ' if len(pairs) > 1 else ': '}{_listed(compared, pairs)}"
+
+
+def _listed(compared: Comparison, pairs: list[tuple[ConditionValue, Contrast]]) -> str:
     """The largest differences, with what the other sensor has there: a gain over one sensor may be none over both."""
-    (other,) = (sensor for sensor in SENSORS if sensor != compared.single)
+    other = _other(compared)
     listed = [
         f"{named(part)}, {format.points_with_interval(contrast)}, where {TITLES[other]} alone has "
         f"{part.accuracies[other].mean:.3f} and {format.label(name)} {part.accuracies[name].mean:.3f}"
         for part, contrast in pairs[:_MOST_NAMED]
         for name in [contrast.model]
     ]
-    return f"{', most in ' if len(pairs) > 1 else ': '}{'; '.join(listed)}"
+    return "; ".join(listed)
