@@ -179,7 +179,7 @@ def test_zoo(clone: Project) -> None:
     report = clone.text("reports/zoo/report.md")
     commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
     assert f"\n`make zoo` in a clone at the Git revision that trained: {commit}.\n" in report
-    assert "seeds 0;" in report
+    assert "Training: seed 0;" in report
     assert "those of `make zoo`: seeds=[51,52,53,54,55,56], " in report
     # One more run for each other place of the fusion; at one size, the main run is already.
     assert "\n## Where to fuse\n" in report and "\n## At one number of parameters\n" not in report
@@ -219,7 +219,13 @@ def test_the_notebooks_settings(run_in_process: Callable[..., Project], tmp_path
     values = {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in settings}
     project = run_in_process(dataset__path=str(folder), **values)
     report = project.text("reports/report.md")
-    for setting in ("seeds 51;", "2 epochs", "batches of 32", "constant learning rate of 0.0001"):
+    for setting in (
+        "Training: seed 51;",
+        "networks: 2 epochs, at 0.0001",
+        "2 epochs",
+        "batches of 32",
+        "constant learning rate of 0.0001",
+    ):
         assert setting in report
     assert "One seed, at the epoch with the lowest validation loss" in report
     assert "Inputs are raw" in project.text("reports/details.md")
@@ -236,4 +242,4 @@ def test_notebook(clone: Project, tmp_path: Path) -> None:
     assert clone.changed_files() == ["params.yaml"]
     report = clone.text("reports/notebook/report.md")
     assert "with changes that were not committed" in report
-    assert "cilp-assessment" in report and "Training: seeds 51;" in report
+    assert "cilp-assessment" in report and "Training: seed 51;" in report
