@@ -218,7 +218,8 @@ def test_what_the_zoo_says_is_its_reports() -> None:
     models = statistics["models"]
     section = README.read_text().split("\n## All fusions compared\n")[1].split("\n## ")[0]
     paragraph = " ".join(section.split())
-    compared = fusions.names(*fusions.KINDS)
+    # Those of the report: a fusion that is added is not in it yet.
+    compared = [name for name, model in models.items() if model["kind"] in fusions.KINDS]
     accuracies = {name: accuracy_of(models[name]) for name in ("lidar", *compared)}
 
     assert f"all of them with {words[len(statistics['seeds'])]} seeds" in paragraph

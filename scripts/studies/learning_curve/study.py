@@ -57,13 +57,11 @@ def planned(given: Sequence[str]) -> dict[float, Run]:
     for setting in given:
         if setting.lstrip("+~").split("=")[0].strip() == "train.subsample":
             raise UserError(f"SET: train.subsample is what {NAME} varies: {', '.join(map(str, SHARES))}")
+    settings = parameters.combine(SETTINGS, given)
     return {
         share: Run(
             f"{share:.0%}".replace("%", "-percent"),
-            (
-                *parameters.combine([*SETTINGS, *(PART if share < 1 else [])], given),
-                f"train.subsample={share}",
-            ),
+            (*(PART if share < 1 else []), *settings, f"train.subsample={share}"),
         )
         for share in SHARES
     }

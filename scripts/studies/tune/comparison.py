@@ -6,7 +6,7 @@ S = seeds;  G = scenes
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ def compare(
     space: Grid,
     search_seeds: list[int],
     has_frozen_nets: Mapping[str, bool],
-    without_weights: Collection[str] = (),
+    has_weights: Mapping[str, bool],
 ) -> Tuning:
     """Compares the two runs.
 
@@ -107,7 +107,7 @@ def compare(
         losses: of the search.
         chosen: each model's point.
         has_frozen_nets: by model, whether it is a head over frozen networks.
-        without_weights: models that have none of their own to train.
+        has_weights: by model, whether it has weights of its own to train.
     """
     compared = {run: _read_comparison(folders[run]) for run in RUNS}
     default = compared["default"]
@@ -142,10 +142,10 @@ def compare(
         models={
             name: TunedModel(
                 kind=default.models[name].kind,
-                has_weights=name not in without_weights,
+                has_weights=has_weights[name],
                 losses=[_finite(float(losses[name][point].mean())) for point in space.points],
                 point=chosen[name],
-                edges=[] if name in without_weights else grid.edges(chosen[name], space.points),
+                edges=grid.edges(chosen[name], space.points) if has_weights[name] else [],
                 default=trained(name, "default", space.default),
                 tuned=trained(name, "tuned", chosen[name]),
                 is_same=chosen[name] == space.default and (same_nets or default.models[name].kind != "late"),

@@ -233,9 +233,7 @@ def _search_words(tuning: Tuning) -> str:
         "networks of the same point, in the tuned run those with the own settings of rgb and lidar."
     )
     if without:
-        text += (
-            f" Nothing is chosen for {_names(without)}, without weights to train: only its networks change."
-        )
+        text += f" Nothing is chosen for {_names(without)}, where only the networks have weights to train."
     return text
 
 

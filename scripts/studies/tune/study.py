@@ -40,16 +40,16 @@ def conduct(dataset: Path, overrides: Sequence[str]) -> None:
         len(seeds),
         jobs(settings),
     )
-    without_weights = {name for name in losses if not has_weights(name)}
+    trained = {name: has_weights(name) for name in losses}
     chosen = {
-        name: space.default if name in without_weights else grid.choose(found, space.default)
+        name: grid.choose(found, space.default) if trained[name] else space.default
         for name, found in losses.items()
     }
     frozen = {name: fusions.spec(name).has_frozen_nets for name in losses}
     tuned = [*default, *own_settings(chosen, space, frozen)]
     both = [Run("default", tuple(default)), Run("tuned", tuple(tuned))]
     folders = dict(runs.run_all("tune", dataset, both))
-    tuning = comparison.compare(folders, losses, chosen, space, seeds, frozen, without_weights)
+    tuning = comparison.compare(folders, losses, chosen, space, seeds, frozen, trained)
     RESULTS.mkdir(parents=True, exist_ok=True)
     comparison.write(tuning, RESULTS / "tune.json")
     figure.save(tuning, RESULTS)
