@@ -411,7 +411,7 @@ def test_nothing_is_claimed_about_a_model_with_a_failed_seed(tmp_path: Path) -> 
     write_run(folders["tuned"], DEFAULT, {name: ["11111111"] * 4 for name in NAMES})
     found = {name: dict.fromkeys(SPACE.points, np.full(2, 0.4)) for name in NAMES}
     chosen = dict.fromkeys(NAMES, HIGH)
-    tuning = comparison.compare(folders, found, chosen, SPACE, [4, 5], NO_HEADS)
+    tuning = comparison.compare(folders, found, chosen, SPACE, [4, 5], NO_HEADS, WEIGHTS)
     gain = tuning.models["addition"].gain
     assert isinstance(gain, Contrast) and gain.outcome == "not decided"
     assert "addition (default settings: 0). Nothing is claimed" in page.failed_seeds(tuning)
